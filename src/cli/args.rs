@@ -1,0 +1,307 @@
+//! What the command line looks like.
+
+use super::progress::When;
+use super::values::{duration, size};
+use crate::chunk::ChunkId;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A stream orchestrator: every chunk of data moves through a checked, journaled state machine.
+#[derive(Debug, Parser)]
+#[command(name = "sluicegate", version, propagate_version = true, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// More log lines: -v what is done, -vv how, -vvv everything.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// What log lines look like.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
+}
+
+const EXAMPLES: &str = "Examples:
+  sluicegate export --from postgres://me@localhost/shop --table orders --to orders.jsonl
+  sluicegate inspect orders.jsonl.journal
+  sluicegate check my-lifecycle.json
+
+Exit codes: 0 complete, 1 internal fault or unequal row sum, 2 usage, 3 complete with dead letters, 69 source or sink unavailable,
+74 I/O error, 75 stopped and resumable, 78 bad definition or configuration.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Export a Postgres table or query to JSON lines.
+    Export(Box<ExportArgs>),
+    /// Look into a journal, also while the run is on.
+    Inspect(InspectArgs),
+    /// Check definitions; prints every finding with file, line and column.
+    Check(CheckArgs),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  sluicegate completions bash > ~/.local/share/bash-completion/completions/sluicegate")]
+    Completions { shell: Shell },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people.
+    Table,
+    /// One document.
+    Json,
+    /// One line an item.
+    Jsonl,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub struct InspectArgs {
+    /// The journal.
+    pub journal: PathBuf,
+
+    /// What to look at; a summary, if nothing is named.
+    #[command(subcommand)]
+    pub command: Option<InspectCommand>,
+
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = ListFormat::Table, global = true)]
+    pub format: ListFormat,
+
+    /// Go on printing transitions as they come, until the run ends.
+    #[arg(long, global = true)]
+    pub follow: bool,
+}
+
+const INSPECT_EXAMPLES: &str = "Examples:
+  sluicegate inspect orders.jsonl.journal
+  sluicegate inspect orders.jsonl.journal chunks --state failed
+  sluicegate inspect orders.jsonl.journal chunk 12.3
+  sluicegate inspect orders.jsonl.journal transitions --event xstate.error.actor.sink --since 5m --format jsonl
+  sluicegate inspect orders.jsonl.journal --follow
+  sluicegate inspect orders.jsonl.journal audit";
+
+#[derive(Debug, Subcommand)]
+pub enum InspectCommand {
+    /// The chunks, with where their rows went.
+    Chunks {
+        /// Only those in this state.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// One chunk's whole walk, with times, attempts and errors.
+    Chunk {
+        /// Its id, like 12.3.
+        id: ChunkId,
+    },
+    /// Transitions, in the order they were written down.
+    Transitions(TransitionArgs),
+    /// Replay every walk against the definition in the journal, and add the rows up. Exit code 1 if something cannot have happened.
+    Audit,
+}
+
+#[derive(Debug, Args)]
+pub struct TransitionArgs {
+    /// Only from or to this state.
+    #[arg(long)]
+    pub state: Option<String>,
+
+    /// Only by this event.
+    #[arg(long)]
+    pub event: Option<String>,
+
+    /// Only since then: a time like 2026-01-31T12:00:00Z, or how long ago, like 5m.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+
+    /// Only of this chunk.
+    #[arg(long, value_name = "ID")]
+    pub chunk: Option<ChunkId>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sluicegate check my-lifecycle.json\n  sluicegate check --for-export --format json *.json")]
+pub struct CheckArgs {
+    /// Definition files (JSON).
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Also check that the exporter has every handler that the definition invokes.
+    #[arg(long)]
+    pub for_export: bool,
+
+    /// Print the definition with every shorthand written out.
+    #[arg(long)]
+    pub canonical: bool,
+
+    /// How findings are printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
+pub struct ExportArgs {
+    /// Where the data is: a URL or key=value string as libpq takes it. What it leaves open comes from PG* variables, the service file
+    /// and the password file.
+    #[arg(long, value_name = "CONNINFO", env = "DATABASE_URL", hide_env_values = true, default_value = "")]
+    pub from: String,
+
+    /// A table, by SQL name or by a pattern as psql's \d takes it. May be given several times; all are read under one snapshot.
+    #[arg(long, value_name = "NAME", required_unless_present = "query")]
+    pub table: Vec<String>,
+
+    /// The rows of a query instead of a table.
+    #[arg(long, value_name = "SQL", conflicts_with = "table")]
+    pub query: Option<String>,
+
+    /// Output file, or - for standard output. {table} and {schema} are replaced; with {n} every lane writes a file of its own.
+    #[arg(long, value_name = "PATH")]
+    pub to: String,
+
+    /// Only these columns, in this order: SQL names, separated by commas.
+    #[arg(long, value_name = "NAMES")]
+    pub columns: Option<String>,
+
+    /// Only rows for which this SQL condition holds.
+    #[arg(long = "where", value_name = "SQL")]
+    pub filter: Option<String>,
+
+    /// Only so many rows (read on one connection).
+    #[arg(long, value_name = "ROWS")]
+    pub limit: Option<u64>,
+
+    /// In the order of these SQL expressions (read on one connection).
+    #[arg(long, value_name = "SQL")]
+    pub order_by: Option<String>,
+
+    /// What to do about row-security policies that hide rows from this role.
+    #[arg(long, value_enum, default_value_t = RowSecurityArg::Refuse)]
+    pub row_security: RowSecurityArg,
+
+    /// Threads that encode and compress [default: the number of processors].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+
+    /// Connections that read side by side [default: the number of processors, at most 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connections: Option<u16>,
+
+    /// How much data may be in memory; reading pauses at this mark.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "32MiB")]
+    pub memory_limit: usize,
+
+    /// A chunk ends before it gets larger than this, as the server sends it.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256KiB")]
+    pub chunk_bytes: usize,
+
+    /// A chunk has at most so many rows.
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chunk_rows: Option<u64>,
+
+    /// Compress: none, gzip, zstd, or with a level, like zstd:9 [default: by the output's extension].
+    #[arg(long, value_name = "METHOD", value_parser = super::export::compression)]
+    pub compress: Option<crate::source::postgres::Compression>,
+
+    /// The lifecycle of a chunk, instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub definition: Option<PathBuf>,
+
+    /// The journal [default: the output's path with .journal behind it; none for standard output].
+    #[arg(long, value_name = "PATH", conflicts_with = "no_journal")]
+    pub journal: Option<PathBuf>,
+
+    /// Keep no journal. The run can then be neither inspected nor resumed.
+    #[arg(long)]
+    pub no_journal: bool,
+
+    /// Start over, whatever an earlier run has left.
+    #[arg(long)]
+    pub fresh: bool,
+
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub force: bool,
+
+    /// Write chunks as they come, not in the table's order.
+    #[arg(long)]
+    pub unordered: bool,
+
+    /// Where rows go that cannot be written, with their reason [default: the output's path with .dead.jsonl behind it; none for
+    /// standard output, where such a row ends the run].
+    #[arg(long, value_name = "PATH")]
+    pub dead_letter: Option<PathBuf>,
+
+    /// How often a failing chunk is tried again before its rows are set aside (`maxAttempts` of the definition).
+    #[arg(long, value_name = "N")]
+    pub max_attempts: Option<u32>,
+
+    /// For how long a server or disk in trouble is tried again before the run gives up, resumable.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub give_up_after: Duration,
+
+    /// Stop, resumable, when the snapshot has been held for so long: it keeps the server from cleaning up.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub max_snapshot_age: Option<Duration>,
+
+    /// Connect, plan, read one chunk, write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Whether to show a live line.
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub progress: When,
+
+    /// Print nothing but errors.
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// The report at the end: text on standard error, or JSON on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub report: Format,
+
+    /// Permissions of new files, in octal.
+    #[arg(long, value_name = "MODE", value_parser = mode, default_value = "600")]
+    pub mode: u32,
+
+    /// Write through the page cache instead of around it.
+    #[arg(long)]
+    pub buffered: bool,
+}
+
+const EXPORT_EXAMPLES: &str = "Examples:
+  sluicegate export --from postgres://me@db.example/shop --table orders --to orders.jsonl
+  sluicegate export --table 'sales.*' --to 'dump/{schema}.{table}.jsonl.zst'
+  sluicegate export --table events --where \"ts >= '2026-01-01'\" --to - | jq .id
+  sluicegate export --query 'SELECT id, total FROM orders JOIN ...' --to totals.jsonl.gz
+  sluicegate export --table big --to 'parts/big-{n}.jsonl' --connections 8 --memory-limit 256MiB";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RowSecurityArg {
+    /// Refuse to export such a table.
+    Refuse,
+    /// Export what the policies let through.
+    Apply,
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| format!("`{text}` is no mode; write 600 or 644"))
+}
+
+/// Prints a completion script.
+pub fn completions(shell: Shell) {
+    clap_complete::generate(shell, &mut Cli::command(), "sluicegate", &mut std::io::stdout());
+}

@@ -1,0 +1,53 @@
+//! `sluicegate check`: definitions are checked like programs.
+
+use crate::cli::out::outln;
+use super::args::{CheckArgs, Format};
+use super::exit::{Exit, Failure};
+use crate::fsm::{Class, Report, check_text};
+use crate::trouble::{Trouble, TroubleKind};
+use serde_json::json;
+use std::path::Path;
+
+/// Checks every file and prints all findings of all of them.
+pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
+    let vocabulary = args.for_export.then(super::export::vocabulary);
+    let mut exit = Exit::Complete;
+    let mut all = Vec::new();
+    for path in &args.files {
+        let text = read(path)?;
+        let (definition, report) = check_text(&text, vocabulary.as_ref());
+        if args.canonical
+            && let Some(definition) = &definition
+        {
+            outln!("{:#}", serde_json::to_value(definition).unwrap_or_default());
+        }
+        exit = if report.is_clean(Class::Lint) { exit } else { Exit::Findings };
+        match args.format {
+            Format::Text => show(path, &report, args.canonical),
+            Format::Json => all.push(json!({ "file": path, "findings": report.findings })),
+        }
+    }
+    if args.format == Format::Json {
+        outln!("{:#}", json!(all));
+    }
+    Ok(exit)
+}
+
+/// Reads a definition file.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("{} cannot be read", path.display());
+        Trouble::lasting(TroubleKind::Configuration, message).because(error).into()
+    })
+}
+
+/// One line a finding, in the form that editors jump to; a word at the end.
+pub fn show(path: &Path, report: &Report, quiet: bool) {
+    for finding in &report.findings {
+        let place = finding.position.map_or(String::new(), |position| format!(":{}:{}", position.line, position.column));
+        outln!("{}{place}: {finding}", path.display());
+    }
+    if report.findings.is_empty() && !quiet {
+        outln!("{}: ok", path.display());
+    }
+}

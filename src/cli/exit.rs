@@ -1,0 +1,113 @@
+//! How the command ends: exit codes, and errors as a person reads them.
+
+use crate::engine::{Outcome, RunError};
+use crate::trouble::{Trouble, TroubleKind};
+use std::error::Error;
+use std::process::ExitCode;
+
+/// A good or at least expected end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything is done.
+    Complete,
+    /// Everything is done, some rows are set aside.
+    DeadLetters,
+    /// Stopped, and can be resumed.
+    Stopped,
+    /// What was looked for was found, which is bad news: findings, an illegal walk.
+    Findings,
+    /// An audit that does not come out.
+    Unsound,
+}
+
+impl Exit {
+    /// As the shell sees it.
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Exit::Complete => 0,
+            Exit::Unsound => 1,
+            Exit::DeadLetters => 3,
+            Exit::Stopped => 75,
+            Exit::Findings => 78,
+        })
+    }
+
+    /// The worse of two ends.
+    pub fn and(self, other: Exit) -> Exit {
+        if self == Exit::Complete { other } else { self }
+    }
+}
+
+impl From<Outcome> for Exit {
+    fn from(outcome: Outcome) -> Exit {
+        match outcome {
+            Outcome::Complete => Exit::Complete,
+            Outcome::CompleteWithDeadLetters => Exit::DeadLetters,
+            Outcome::Stopped | Outcome::Cancelled => Exit::Stopped,
+            Outcome::Failed => Exit::Unsound,
+        }
+    }
+}
+
+/// A bad end.
+#[derive(Debug)]
+pub struct Failure {
+    kind: TroubleKind,
+    error: Box<dyn Error>,
+    /// What to do about it, where there is more to say than the error says.
+    advice: Option<String>,
+}
+
+impl Failure {
+    /// What was asked for cannot be done as it was asked.
+    pub fn configuration(message: impl Into<String>) -> Failure {
+        Trouble::lasting(TroubleKind::Configuration, message).into()
+    }
+
+    /// With what to do about it.
+    pub fn advise(mut self, advice: impl Into<String>) -> Failure {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// What kind of trouble it is.
+    pub fn kind(&self) -> TroubleKind {
+        self.kind
+    }
+
+    /// Prints it on standard error and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        if self.kind == TroubleKind::BrokenPipe {
+            // Like any other Unix tool whose reader has gone away: without a word, by the signal itself.
+            let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
+        } else {
+            super::progress::clear();
+            eprintln!("error: {}", self.error);
+            let mut cause = self.error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            if let Some(advice) = &self.advice {
+                eprintln!("{advice}");
+            }
+        }
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Failure {
+        Failure { kind: trouble.kind(), error: Box::new(trouble), advice: None }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        let kind = match &error {
+            RunError::Definition(_) => TroubleKind::Configuration,
+            RunError::Setup(trouble) | RunError::Failed { trouble, .. } => trouble.kind(),
+        };
+        Failure { kind, error: Box::new(error), advice: None }
+    }
+}

@@ -1,0 +1,92 @@
+//! What an export did, for people and for programs.
+
+use crate::cli::out::outln;
+use super::super::values::{show_count, show_duration, show_size};
+use super::target::Target;
+use crate::engine::RunReport;
+use crate::source::postgres::{Export, ReadMode, Session};
+use serde_json::{Value, json};
+
+/// The report as JSON.
+pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &Session) -> Value {
+    json!({
+        "table": export.shown(),
+        "target": target.to_string(),
+        "files": target.files(export),
+        "read": export.mode,
+        "snapshot": {
+            "id": session.snapshot().id, "lsn": session.snapshot().lsn, "taken_at": session.snapshot().taken_at,
+            "age_seconds": session.since().elapsed().as_secs_f64(),
+        },
+        "run": report,
+    })
+}
+
+/// Prints JSON reports; on standard error where standard output carries data.
+pub fn print_json(reports: &[Value], data_on_stdout: bool) {
+    let text = format!("{:#}", json!(reports));
+    if data_on_stdout { eprintln!("{text}") } else { outln!("{text}") }
+}
+
+/// Prints the report for people, on standard error.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Session) {
+    let metrics = &report.metrics;
+    let rate = metrics.rows_admitted as f64 / report.seconds.max(1e-6);
+    eprintln!("{} -> {target}: {}", export.shown(), report::outcome(report));
+    eprintln!(
+        "  rows     {} read = {} written + {} filtered + {} dead-lettered + {} cancelled",
+        show_count(report.rows.read),
+        show_count(report.rows.written),
+        show_count(report.rows.filtered),
+        show_count(report.rows.dead_lettered),
+        show_count(report.rows.cancelled)
+    );
+    eprintln!(
+        "  speed    {} in {} ({} rows/s), last flush included",
+        show_size(metrics.bytes.written),
+        show_duration(report.seconds),
+        show_count(rate as u64)
+    );
+    let mode = match &export.mode {
+        ReadMode::Pages => format!("{} page ranges", show_count(export.ranges.len() as u64)),
+        ReadMode::OneLane { reason } => format!("one statement ({reason})"),
+    };
+    let snapshot = session.snapshot();
+    let lsn = snapshot.lsn.as_deref().unwrap_or("unknown");
+    eprintln!("  source   {mode}, snapshot {} at {lsn}, held for {}", snapshot.id, show_duration(session.since().elapsed().as_secs_f64()));
+    eprintln!(
+        "  memory   {} resident at most, limit {} + 32 MiB",
+        show_size(metrics.memory.peak_resident_bytes),
+        show_size(metrics.memory.limit_bytes)
+    );
+    for state in &metrics.states {
+        let time = &state.time_in_state;
+        eprintln!(
+            "  state    {:<12} {:>8} chunks, {} retries, {} errors, median {} p99 {}",
+            state.state,
+            show_count(state.entered),
+            state.retries,
+            state.errors,
+            show_duration(time.p50),
+            show_duration(time.p99)
+        );
+    }
+    for paused in &metrics.paused {
+        eprintln!("  paused   {} for {}", paused.reason, show_duration(paused.seconds));
+    }
+}
+
+mod report {
+    use crate::engine::{Outcome, RunReport};
+
+    pub fn outcome(report: &RunReport) -> &'static str {
+        match report.outcome {
+            Outcome::Complete => "complete",
+            Outcome::CompleteWithDeadLetters => "complete, with rows in the dead letter",
+            Outcome::Stopped => "stopped",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Failed => "failed",
+        }
+    }
+}

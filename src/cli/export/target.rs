@@ -1,0 +1,158 @@
+//! Where an export goes: which file for which table and lane.
+
+use super::super::exit::Failure;
+use crate::source::postgres::{Compression, Export};
+use crate::trouble::{Trouble, TroubleKind};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// `--to`, with its placeholders.
+pub struct Targets {
+    text: String,
+}
+
+/// Where one export goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A file, or one for each lane where the name has `{n}` in it.
+    Files(String),
+    /// Something that takes bytes and keeps none: standard output, a pipe, a device.
+    Stream(PathBuf),
+}
+
+impl Targets {
+    /// Reads `--to`.
+    pub fn parse(text: &str) -> Result<Targets, Failure> {
+        let mut rest = text;
+        while let Some((_, behind)) = rest.split_once('{') {
+            let (name, behind) = behind.split_once('}').ok_or_else(|| Failure::configuration(format!("--to {text}: a brace is never closed")))?;
+            if !["table", "schema", "n"].contains(&name) {
+                return Err(Failure::configuration(format!("--to {text}: {{{name}}} is unknown; there are {{table}}, {{schema}} and {{n}}")));
+            }
+            rest = behind;
+        }
+        Ok(Targets { text: text.to_owned() })
+    }
+
+    /// Whether every lane writes a file of its own.
+    pub fn has_parts(&self) -> bool {
+        self.text.contains("{n}")
+    }
+
+    /// Looks whether the directory is there, before anybody is asked for data.
+    pub fn check_folders(&self) -> Result<(), Failure> {
+        let path = Path::new(&self.text);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.to_string_lossy().contains('{'));
+        if self.text == "-" || folder.is_none_or(Path::is_dir) {
+            return Ok(());
+        }
+        let message = format!("the directory {} does not exist", folder.unwrap_or(path).display());
+        Err(Trouble::lasting(TroubleKind::Io, message).into())
+    }
+
+    /// One target for each export.
+    pub fn for_exports(&self, exports: &[Export]) -> Result<Vec<Target>, Failure> {
+        if exports.len() > 1 && !self.text.contains("{table}") {
+            let message = format!("{} tables go to one output; put {{table}} into --to, like 'dir/{{table}}.jsonl'", exports.len());
+            return Err(Failure::configuration(message));
+        }
+        let targets: Vec<Target> = exports.iter().map(|export| self.for_export(export)).collect();
+        let mut seen = BTreeSet::new();
+        match targets.iter().find(|target| !seen.insert(target.to_string())) {
+            Some(twice) => Err(Failure::configuration(format!("two tables go to {twice}; put {{schema}} into --to as well"))),
+            None => Ok(targets),
+        }
+    }
+
+    fn for_export(&self, export: &Export) -> Target {
+        let safe = |name: &str| name.replace('/', "_");
+        let schema = export.schema.as_deref().unwrap_or("public");
+        let path = self.text.replace("{table}", &safe(&export.name)).replace("{schema}", &safe(schema));
+        let is_special = |kind: std::fs::FileType| kind.is_fifo() || kind.is_char_device() || kind.is_block_device() || kind.is_socket();
+        if path == "-" || Path::new(&path).metadata().is_ok_and(|metadata| is_special(metadata.file_type())) {
+            return Target::Stream(path.into());
+        }
+        Target::Files(path)
+    }
+}
+
+impl Target {
+    /// The files that an export with so many outputs writes.
+    pub fn files(&self, export: &Export) -> Vec<PathBuf> {
+        match self {
+            Target::Files(path) => (0..export.part_starts.len()).map(|part| path.replace("{n}", &part.to_string()).into()).collect(),
+            Target::Stream(path) => vec![path.clone()],
+        }
+    }
+
+    /// The name of a file that belongs to the output; none beside a stream.
+    pub fn beside(&self, extension: &str) -> Option<PathBuf> {
+        match self {
+            Target::Files(path) => Some(format!("{}.{extension}", path.replace("{n}", "N")).into()),
+            Target::Stream(_) => None,
+        }
+    }
+
+    /// What the extension asks for.
+    pub fn compression(&self) -> Compression {
+        match self {
+            Target::Files(path) if path.ends_with(".gz") => Compression::Gzip { level: 6 },
+            Target::Files(path) if path.ends_with(".zst") => Compression::Zstd { level: 3 },
+            _ => Compression::None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Files(path) => f.write_str(path),
+            Target::Stream(path) if path == Path::new("-") => f.write_str("standard output"),
+            Target::Stream(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Opens standard output, a pipe or a device.
+pub fn open_stream(path: &Path) -> Result<Box<dyn std::io::Write + Send>, Failure> {
+    if path == Path::new("-") {
+        // Chunks are large: the line buffer of the standard library's handle would only look for line ends in them.
+        use std::os::fd::AsFd;
+        let out = std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| cannot_open(path, error))?;
+        return Ok(Box::new(File::from(out)));
+    }
+    Ok(Box::new(OpenOptions::new().write(true).open(path).map_err(|error| cannot_open(path, error))?))
+}
+
+fn cannot_open(path: &Path, error: std::io::Error) -> Failure {
+    Trouble::lasting(TroubleKind::Io, format!("{} cannot be opened", path.display())).because(error).into()
+}
+
+/// Makes way for a new journal. One that is there tells of an earlier run, and is only given up on request.
+pub fn prepare_journal(path: &Path, fresh: bool) -> Result<(), Failure> {
+    if !path.exists() {
+        return Ok(());
+    }
+    if !fresh {
+        let message = format!("{} is the journal of an earlier run; --fresh starts over, or give another --journal", path.display());
+        return Err(Failure::configuration(message));
+    }
+    for name in [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")] {
+        if name.exists() {
+            std::fs::remove_file(&name).map_err(|error| {
+                let message = format!("{} cannot be removed", name.display());
+                Failure::from(Trouble::lasting(TroubleKind::Io, message).because(error))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,42 @@
+//! `sluicegate inspect … audit`.
+
+use crate::cli::out::outln;
+use super::super::args::ListFormat;
+use super::super::exit::{Exit, Failure};
+use super::super::values::show_count;
+use crate::journal::sqlite::audit::Audit;
+use crate::journal::sqlite::query::Reader;
+
+/// So many findings are printed.
+const SHOWN: usize = 50;
+
+/// Audits and prints what was found.
+pub fn show(reader: &Reader, format: ListFormat) -> Result<Exit, Failure> {
+    let audit = Audit::of(reader)?;
+    let exit = if audit.is_sound() { Exit::Complete } else { Exit::Unsound };
+    if format != ListFormat::Table {
+        let text = if format == ListFormat::Json { serde_json::to_string_pretty(&audit) } else { serde_json::to_string(&audit) };
+        outln!("{}", text.unwrap_or_default());
+        return Ok(exit);
+    }
+    for (what, problem) in audit.findings.iter().take(SHOWN) {
+        outln!("{what}: {problem}");
+    }
+    if audit.total_findings > SHOWN as u64 {
+        outln!("and {} more", show_count(audit.total_findings - SHOWN as u64));
+    }
+    let rows = &audit.rows;
+    outln!(
+        "{} chunks, {} transitions replayed; rows: {} read = {} written + {} filtered + {} dead-lettered + {} cancelled{}",
+        show_count(audit.chunks),
+        show_count(audit.transitions),
+        rows.read,
+        rows.written,
+        rows.filtered,
+        rows.dead_lettered,
+        rows.cancelled,
+        if audit.complete { "" } else { " (so far: the run is not complete)" }
+    );
+    outln!("{}", if audit.is_sound() { "sound" } else { "NOT SOUND" });
+    Ok(exit)
+}

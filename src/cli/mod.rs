@@ -1,0 +1,51 @@
+//! The command line: one file a subcommand.
+
+mod args;
+mod check;
+mod exit;
+mod export;
+mod inspect;
+mod out;
+mod progress;
+mod signals;
+mod values;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::Exit;
+use std::process::ExitCode;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    let result = match cli.command {
+        Command::Export(args) => export::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Completions { shell } => {
+            args::completions(shell);
+            Ok(Exit::Complete)
+        }
+    };
+    match result {
+        Ok(exit) => exit.code(),
+        Err(error) => error.report(),
+    }
+}
+
+/// Log lines go to standard error: data and reports may be on standard output.
+fn start_log(cli: &Cli) {
+    use tracing_subscriber::filter::LevelFilter;
+    let level = match cli.verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(progress::above_the_line).with_target(cli.verbose > 1);
+    match cli.log_format {
+        args::LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).compact().without_time().init(),
+        args::LogFormat::Json => log.json().init(),
+    }
+}

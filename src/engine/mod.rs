@@ -1,0 +1,41 @@
+//! The engine: carries chunks through their machine.
+//!
+//! ```text
+//!  reader lanes ──chunks──▶ intake ──▶ worker 1..N ──▶ committer: order ▸ sink ▸ flush (group) ▸ journal checkpoint
+//!    (I/O)                    ▲  │      (run the handlers,   (one thread: ordered handlers)
+//!                             │  └timers  step the machine)
+//!                             └────────── settled, timers, commands: the only back edge ─────────┘
+//! ```
+//! Generic over the payload; knows traits ([`Source`](crate::source::Source), [`Handler`](crate::processor::Handler),
+//! [`Sink`](crate::sink::Sink), [`Journal`](crate::journal::Journal)) and no concrete part. What is in flight is bounded by the budget, in
+//! chunks and in bytes, so every channel behind it can be unbounded and no cycle can deadlock.
+
+mod committer;
+mod handle;
+mod intake;
+mod lane;
+mod lifecycle;
+mod metrics;
+mod orchestrator;
+mod order;
+mod patience;
+mod registry;
+mod report;
+mod resident;
+mod run_state;
+mod running;
+mod shared;
+mod timers;
+mod worker;
+
+pub use committer::GroupLimits;
+pub use handle::Handle;
+pub use intake::Settled;
+pub use metrics::{Bytes, Durations, MemoryMetrics, MetricsSnapshot, PausedMetrics, StateMetrics, TransitionMetrics};
+pub use orchestrator::Orchestrator;
+pub use patience::Patience;
+pub use registry::View;
+pub use report::{Outcome, RunError, RunReport};
+pub use run_state::{RUN_DEFINITION, RunStatus};
+pub use running::Running;
+pub use shared::TransitionEvent;

@@ -1,0 +1,115 @@
+//! The second guard: how much memory the process really has, whatever the permits say.
+
+use crate::clock::Moment;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// How often resident memory is measured.
+const MEASURE_EVERY: Duration = Duration::from_millis(100);
+
+/// What the process may use beyond what it had at the start and the permits: stacks, buffers, the allocator's slack.
+const ALLOWANCE_BYTES: u64 = 24 << 20;
+
+/// Of a control group's limit, this share in percent is where reading stops.
+const GROUP_PERCENT: u64 = 90;
+
+/// Measures resident memory and says when it is too much.
+pub(super) struct Guard {
+    system: Option<System>,
+    pid: Option<Pid>,
+    /// Above this many resident bytes, reading stops.
+    ceiling: u64,
+    group: Option<ControlGroup>,
+    next: Moment,
+    was_short: bool,
+    resident: Arc<Resident>,
+}
+
+/// Resident bytes of the process, as last measured.
+#[derive(Default)]
+pub(super) struct Resident {
+    pub now: AtomicU64,
+    pub peak: AtomicU64,
+}
+
+/// What the guard found.
+pub(super) struct Verdict {
+    pub is_short: bool,
+    pub warning: Option<String>,
+}
+
+/// The control group that limits this process (Linux, version 2).
+struct ControlGroup {
+    stat: PathBuf,
+    limit: u64,
+}
+
+impl Guard {
+    /// For a process whose permits may cover `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Guard {
+        let mut guard = Guard {
+            system: System::new().ok(),
+            pid: sysinfo::get_current_pid().ok(),
+            ceiling: u64::MAX,
+            group: ControlGroup::of_this_process(),
+            next: Moment(0),
+            was_short: false,
+            resident: Arc::default(),
+        };
+        guard.ceiling = guard.measure() + limit_bytes as u64 + ALLOWANCE_BYTES;
+        guard
+    }
+
+    /// Where the latest measurement can be read.
+    pub fn resident(&self) -> Arc<Resident> {
+        self.resident.clone()
+    }
+
+    fn measure(&mut self) -> u64 {
+        let (Some(pid), Some(system)) = (self.pid, &mut self.system) else { return 0 };
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, ProcessRefreshKind::nothing().with_memory());
+        let resident = system.process(pid).map_or(0, sysinfo::Process::memory);
+        self.resident.now.store(resident, Ordering::Relaxed);
+        self.resident.peak.fetch_max(resident, Ordering::Relaxed);
+        resident
+    }
+
+    /// Measures, if it is time to.
+    pub fn look(&mut self, now: Moment) -> Option<Verdict> {
+        if now < self.next {
+            return None;
+        }
+        self.next = now.after(MEASURE_EVERY);
+        let resident = self.measure();
+        let group = self.group.as_ref().and_then(|group| Some((group.anonymous()?, group.limit)));
+        let group_is_short = group.is_some_and(|(used, limit)| used >= limit / 100 * GROUP_PERCENT);
+        let is_short = resident > self.ceiling || group_is_short;
+        let warning = (is_short && !self.was_short).then(|| match group {
+            Some((used, limit)) if group_is_short => {
+                format!("the control group has {used} of {limit} bytes in use: reading one chunk at a time until that falls")
+            }
+            _ => format!("the process has {resident} bytes resident, more than the {} it should: reading one chunk at a time", self.ceiling),
+        });
+        self.was_short = is_short;
+        Some(Verdict { is_short, warning })
+    }
+}
+
+impl ControlGroup {
+    fn of_this_process() -> Option<ControlGroup> {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let folder = PathBuf::from(format!("/sys/fs/cgroup{path}"));
+        let limit = std::fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()?;
+        Some(ControlGroup { stat: folder.join("memory.stat"), limit })
+    }
+
+    /// Anonymous memory only: the group's `memory.current` also counts the page cache of our own output.
+    fn anonymous(&self) -> Option<u64> {
+        let stat = std::fs::read_to_string(&self.stat).ok()?;
+        stat.lines().find_map(|line| line.strip_prefix("anon "))?.parse().ok()
+    }
+}

@@ -1,0 +1,161 @@
+//! What the threads of one run share, and what they tell its main loop.
+
+use super::lifecycle::Cell;
+use super::metrics::Metrics;
+use super::registry::Registry;
+use super::timers::{TimerKey, Timers};
+use crate::budget::{Budget, Hold};
+use crate::chunk::{ChunkId, Payload};
+use crate::clock::Clock;
+use crate::fsm::{Context, EventId, InvocationId, Machine, TimerId};
+use crate::journal::{Journal, Transition};
+use crate::processor::{CancelToken, HandlerError};
+use crate::trouble::{Stop, Trouble};
+use crossbeam_channel::{Sender, TrySendError};
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// What the threads of one run share.
+pub(super) struct Shared<P> {
+    pub machine: Arc<Machine>,
+    pub registry: Registry<P>,
+    /// Where every chunk starts from.
+    pub initial: Context,
+    pub init_event: EventId,
+    pub clock: Clock,
+    pub budget: Budget,
+    pub metrics: Metrics,
+    pub timers: Timers<(Weak<Cell<P>>, TimerId)>,
+    pub journal: Arc<dyn Journal>,
+    pub stop: Stop,
+    /// To the main loop. Never blocks: there is room for everything that is in flight.
+    pub back: Sender<Back<P>>,
+    pub subscribers: Subscribers,
+}
+
+/// The back edge: what the main loop is told.
+pub(super) enum Back<P> {
+    /// These chunks have come to their end.
+    Settled(Vec<Arc<Cell<P>>>),
+    /// These chunks cannot go on in this run, because reading stopped before them.
+    Left(Vec<Arc<Cell<P>>>),
+    /// A handler that nobody waited for has returned.
+    Returned,
+    /// A watcher has ended.
+    Watched { cell: Arc<Cell<P>>, invocation: InvocationId, cancel: CancelToken, result: Result<(), HandlerError> },
+    /// A component is in passing trouble, or well again; nothing is read meanwhile.
+    Trouble { hold: Hold, message: Option<String> },
+    /// A component is in trouble; the run cannot go on.
+    Failed(Trouble),
+    /// A thread of the engine panicked, which is a fault of ours.
+    Panicked(String),
+    /// The outputs have their final names.
+    Finished,
+    /// Somebody asks for something.
+    Command(Command),
+    /// Look at the clock.
+    Wake,
+}
+
+/// What a handle asks for.
+pub(super) enum Command {
+    Pause,
+    Resume,
+    /// Read nothing more, finish what is in flight.
+    Drain,
+    /// Stop where things are.
+    StopNow,
+    CancelRun,
+    Send { chunk: ChunkId, event: String, payload: Map<String, Value> },
+}
+
+impl<P: Payload> Shared<P> {
+    /// Arms a timer of a chunk; wakes the main loop if it would look too late.
+    pub fn arm(&self, cell: &Arc<Cell<P>>, timer: TimerId, delay: Duration) -> TimerKey {
+        let (key, wake) = self.timers.arm(self.clock.now().after(delay), (Arc::downgrade(cell), timer));
+        if wake {
+            let _ = self.back.send(Back::Wake);
+        }
+        key
+    }
+
+    /// A component is in passing trouble, or well again.
+    pub fn trouble(&self, hold: Hold, trouble: Option<&Trouble>) {
+        self.budget.hold(hold, trouble.is_some());
+        let _ = self.back.send(Back::Trouble { hold, message: trouble.map(Trouble::chain) });
+    }
+
+    pub fn publish(&self, transition: &Transition) {
+        self.subscribers.publish(&self.machine, transition);
+    }
+}
+
+/// A transition as it happens, for who subscribed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TransitionEvent {
+    /// Which chunk.
+    pub chunk: String,
+    /// Its how many-th transition, from 0.
+    pub seq: u32,
+    /// Microseconds since the Unix epoch.
+    pub at_micros: u64,
+    /// What happened.
+    pub event: String,
+    /// The state before; none at the start.
+    pub from: Option<String>,
+    /// The state after.
+    pub to: String,
+    /// The error that caused it.
+    pub error: Option<String>,
+    /// How many transitions this subscriber missed before this one because it was slow.
+    pub missed: u64,
+}
+
+/// Who wants to see transitions. Looking whether there is anybody costs one load.
+#[derive(Default)]
+pub(super) struct Subscribers {
+    any: AtomicBool,
+    list: Mutex<Vec<Subscriber>>,
+}
+
+struct Subscriber {
+    sender: Sender<TransitionEvent>,
+    missed: u64,
+}
+
+impl Subscribers {
+    pub fn add(&self, sender: Sender<TransitionEvent>) {
+        self.list.lock().push(Subscriber { sender, missed: 0 });
+        self.any.store(true, Ordering::Release);
+    }
+
+    fn publish(&self, machine: &Machine, transition: &Transition) {
+        if !self.any.load(Ordering::Acquire) {
+            return;
+        }
+        let event = TransitionEvent {
+            chunk: transition.chunk.to_string(),
+            seq: transition.seq,
+            at_micros: transition.at_micros,
+            event: transition.event_name.as_deref().unwrap_or_else(|| machine.event_name(transition.event)).to_owned(),
+            from: transition.from.map(|state| machine.state_name(state).to_owned()),
+            to: machine.state_name(transition.to).to_owned(),
+            error: transition.error.as_deref().map(str::to_owned),
+            missed: 0,
+        };
+        let mut list = self.list.lock();
+        list.retain_mut(|subscriber| {
+            let event = TransitionEvent { missed: subscriber.missed, ..event.clone() };
+            match subscriber.sender.try_send(event) {
+                Ok(()) => subscriber.missed = 0,
+                Err(TrySendError::Full(_)) => subscriber.missed += 1,
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+            true
+        });
+        self.any.store(!list.is_empty(), Ordering::Release);
+    }
+}

@@ -1,0 +1,385 @@
+//! A definition as written, in one canonical form.
+//!
+//! What the format lets one write in several ways (a string or an object, one or a list) is one thing here: names are
+//! [`Call`]s, transitions are lists. Reading takes every spelling, writing prints the object form.
+//! Holding a `Definition` promises nothing about its sense; that is for [`check`](super::check()) and
+//! [`compile`](super::compile()).
+
+use indexmap::IndexMap;
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Number, Value};
+
+/// A whole machine as its author wrote it.
+///
+/// Two definitions are equal when they say the same, whatever the order of their keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Definition {
+    /// `$schema`, for editors.
+    pub schema: Option<String>,
+    /// Names the machine and its root state.
+    pub id: String,
+    /// The author's version; means nothing to the machine.
+    pub version: Option<String>,
+    /// The context that every instance starts with: any JSON by key.
+    pub context: Map<String, Value>,
+    /// `meta.fsm.delays`: what the names used in `after` stand for.
+    pub delays: IndexMap<String, Delay>,
+    /// `meta.fsm.allow`: findings that the author accepts, as `code` or `code@path`.
+    pub allow: Vec<String>,
+    /// `options.maxIterations`: microsteps that one event may take.
+    pub max_iterations: Option<u32>,
+    /// The root state. Its `id` stays `None` (see [`Definition::id`]); its `meta` is the root's `meta` without `fsm`.
+    pub root: State,
+}
+
+/// A state: atomic, compound when it has `states`, or final.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// `type: "final"`.
+    pub is_final: bool,
+    /// An explicit id, the `x` of a target `#x`.
+    pub id: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Free labels; the engine and the journal may give some of them a meaning.
+    pub tags: Vec<String>,
+    /// Anything; not ours.
+    pub meta: Map<String, Value>,
+    /// Actions on entering, in order.
+    pub entry: Vec<Call>,
+    /// Actions on leaving, in order.
+    pub exit: Vec<Call>,
+    /// Transitions by event descriptor. `[Transition::default()]`, written `{}`, forbids the event;
+    /// an empty list, written `[]`, is as if the key were absent.
+    pub on: IndexMap<String, Vec<Transition>>,
+    /// Transitions by delay: whole milliseconds, or a name in [`Definition::delays`].
+    pub after: IndexMap<String, Vec<Transition>>,
+    /// Transitions without event, tried after every microstep.
+    pub always: Vec<Transition>,
+    /// Work that runs while the state is active.
+    pub invoke: Vec<Invoke>,
+    /// The child that is entered by default (compound states).
+    pub initial: Option<Initial>,
+    /// Children, in document order (compound states).
+    pub states: IndexMap<String, State>,
+    /// Transitions for "a final child was entered" (compound states below the root).
+    pub on_done: Vec<Transition>,
+    /// What `event.output` of the parent's `onDone` is (final states).
+    pub output: Option<Value>,
+}
+
+/// What to do about an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transition {
+    /// Where to; `None` stays.
+    pub target: Option<String>,
+    /// Must hold for the transition to be taken.
+    pub guard: Option<Call>,
+    /// Performed after the exits and before the entries.
+    pub actions: Vec<Call>,
+    /// Leave and enter the source even when the target is inside it.
+    pub reenter: bool,
+    /// For people.
+    pub description: Option<String>,
+    /// Anything; not ours.
+    pub meta: Map<String, Value>,
+}
+
+/// A guard or an action: its name and what it is called with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// `type` in JSON. Names below `fsm.` are built in; all others are the program's.
+    pub name: String,
+    /// An object; `None` and an empty object are told apart.
+    pub params: Option<Map<String, Value>>,
+}
+
+/// Work that runs while a state is active.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Invoke {
+    /// The handler that does it.
+    pub src: String,
+    /// Names this invocation in events; `INDEX.STATE_ID` when absent.
+    pub id: Option<String>,
+    /// Handed to the handler.
+    pub input: Option<Value>,
+    /// Transitions for its success (`event.output`).
+    pub on_done: Vec<Transition>,
+    /// Transitions for its failure (`event.error`).
+    pub on_error: Vec<Transition>,
+}
+
+/// The child that a compound state enters by default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Initial {
+    /// The key of the child.
+    pub target: String,
+    /// Performed between the entry of the parent and the entry of the child, when the child is entered by default.
+    pub actions: Vec<Call>,
+}
+
+/// How long a named delay is, in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delay {
+    /// Always as long.
+    Constant(f64),
+    /// Grows with a counter of the context.
+    Backoff(Backoff),
+}
+
+/// `min(max, base * factor ^ (context[by] - 1))` milliseconds, the counter counting from 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backoff {
+    /// Milliseconds at the first attempt; above 0.
+    pub base: f64,
+    /// Growth per attempt, at least 1; 2 when absent.
+    pub factor: Option<f64>,
+    /// Milliseconds at most; no limit when absent.
+    pub max: Option<f64>,
+    /// The context key that counts attempts; `attempt` when absent.
+    pub by: Option<String>,
+    /// Spread of the delay; [`Jitter::None`] when absent.
+    pub jitter: Option<Jitter>,
+}
+
+/// How a computed delay is spread.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Jitter {
+    /// Not at all.
+    #[default]
+    None,
+    /// Evenly between 0 and the computed delay. The core leaves the draw to its caller.
+    Full,
+}
+
+impl Call {
+    /// A call without parameters.
+    pub fn new(name: impl Into<String>) -> Call {
+        Call { name: name.into(), params: None }
+    }
+
+    /// True for names below `fsm.`, which the machine itself performs.
+    pub fn is_builtin(&self) -> bool {
+        self.name.starts_with("fsm.")
+    }
+}
+
+impl Backoff {
+    /// The factor when none is written.
+    pub const DEFAULT_FACTOR: f64 = 2.0;
+    /// The counter when none is named.
+    pub const DEFAULT_BY: &'static str = "attempt";
+}
+
+impl<'de> Deserialize<'de> for Definition {
+    /// # Errors
+    /// The first thing that the shape of the format does not allow. [`check_text`](super::check_text) finds all.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Definition, D::Error> {
+        super::shape::read(&Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Writes the members that are there, in a fixed order.
+struct Members<M>(M);
+
+impl<M: SerializeMap> Members<M> {
+    fn put<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), M::Error> {
+        self.0.serialize_entry(key, value)
+    }
+
+    fn some<T: Serialize>(&mut self, key: &str, value: Option<&T>) -> Result<(), M::Error> {
+        value.map_or(Ok(()), |value| self.put(key, value))
+    }
+
+    fn list<T: Serialize>(&mut self, key: &str, list: &[T]) -> Result<(), M::Error> {
+        if list.is_empty() { Ok(()) } else { self.put(key, &OneOrMany(list)) }
+    }
+
+    fn map(&mut self, key: &str, map: &Map<String, Value>) -> Result<(), M::Error> {
+        if map.is_empty() { Ok(()) } else { self.put(key, map) }
+    }
+}
+
+/// A list of one is written as its element.
+struct OneOrMany<'a, T>(&'a [T]);
+
+impl<T: Serialize> Serialize for OneOrMany<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+struct Table<'a>(&'a IndexMap<String, Vec<Transition>>);
+
+impl Serialize for Table<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, list)| (key, OneOrMany(list))))
+    }
+}
+
+impl Serialize for Definition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = Members(serializer.serialize_map(None)?);
+        members.some("$schema", self.schema.as_ref())?;
+        members.put("id", &self.id)?;
+        members.some("version", self.version.as_ref())?;
+        members.some("description", self.root.description.as_ref())?;
+        members.map("meta", &self.whole_meta())?;
+        if let Some(limit) = self.max_iterations {
+            members.put("options", &Map::from_iter([("maxIterations".to_owned(), limit.into())]))?;
+        }
+        members.map("context", &self.context)?;
+        self.root.behaviour(&mut members)?;
+        members.0.end()
+    }
+}
+
+impl Definition {
+    /// The root's `meta` with `fsm` put back in.
+    fn whole_meta(&self) -> Map<String, Value> {
+        let mut ours = Map::new();
+        if !self.delays.is_empty() {
+            let delays = self.delays.iter().map(|(name, delay)| (name.clone(), delay.to_json())).collect();
+            ours.insert("delays".to_owned(), Value::Object(delays));
+        }
+        if !self.allow.is_empty() {
+            ours.insert("allow".to_owned(), self.allow.clone().into());
+        }
+        let mut meta = Map::new();
+        if !ours.is_empty() {
+            meta.insert("fsm".to_owned(), Value::Object(ours));
+        }
+        meta.extend(self.root.meta.clone());
+        meta
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = Members(serializer.serialize_map(None)?);
+        if self.is_final {
+            members.put("type", "final")?;
+        }
+        members.some("id", self.id.as_ref())?;
+        members.some("description", self.description.as_ref())?;
+        members.map("meta", &self.meta)?;
+        self.behaviour(&mut members)?;
+        members.0.end()
+    }
+}
+
+impl State {
+    /// The keys that the root shares with all other states.
+    fn behaviour<M: SerializeMap>(&self, members: &mut Members<M>) -> Result<(), M::Error> {
+        if !self.tags.is_empty() {
+            members.put("tags", &self.tags)?;
+        }
+        members.some("initial", self.initial.as_ref())?;
+        members.list("entry", &self.entry)?;
+        members.list("exit", &self.exit)?;
+        members.list("invoke", &self.invoke)?;
+        members.list("always", &self.always)?;
+        if !self.on.is_empty() {
+            members.put("on", &Table(&self.on))?;
+        }
+        if !self.after.is_empty() {
+            members.put("after", &Table(&self.after))?;
+        }
+        members.list("onDone", &self.on_done)?;
+        members.some("output", self.output.as_ref())?;
+        if !self.states.is_empty() {
+            members.put("states", &self.states)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Transition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = Members(serializer.serialize_map(None)?);
+        members.some("description", self.description.as_ref())?;
+        members.some("guard", self.guard.as_ref())?;
+        members.some("target", self.target.as_ref())?;
+        members.list("actions", &self.actions)?;
+        if self.reenter {
+            members.put("reenter", &true)?;
+        }
+        members.map("meta", &self.meta)?;
+        members.0.end()
+    }
+}
+
+impl Serialize for Call {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = Members(serializer.serialize_map(None)?);
+        members.put("type", &self.name)?;
+        members.some("params", self.params.as_ref())?;
+        members.0.end()
+    }
+}
+
+impl Serialize for Invoke {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = Members(serializer.serialize_map(None)?);
+        members.some("id", self.id.as_ref())?;
+        members.put("src", &self.src)?;
+        members.some("input", self.input.as_ref())?;
+        members.list("onDone", &self.on_done)?;
+        members.list("onError", &self.on_error)?;
+        members.0.end()
+    }
+}
+
+impl Serialize for Initial {
+    /// A string when there are no actions: XState and its editor show that form best, and the v6 alpha takes both.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.actions.is_empty() {
+            return serializer.serialize_str(&self.target);
+        }
+        let mut members = Members(serializer.serialize_map(None)?);
+        members.put("target", &self.target)?;
+        members.list("actions", &self.actions)?;
+        members.0.end()
+    }
+}
+
+impl Delay {
+    /// The delay as it stands in `meta.fsm.delays`.
+    pub fn to_json(&self) -> Value {
+        let backoff = match self {
+            Delay::Constant(ms) => return number(*ms),
+            Delay::Backoff(backoff) => backoff,
+        };
+        let mut map = Map::new();
+        map.insert("base".to_owned(), number(backoff.base));
+        let mut put = |key: &str, value: Option<Value>| value.map(|value| map.insert(key.to_owned(), value));
+        put("factor", backoff.factor.map(number));
+        put("max", backoff.max.map(number));
+        put("by", backoff.by.clone().map(Value::String));
+        put("jitter", backoff.jitter.map(|jitter| Value::from(jitter.name())));
+        Value::Object(map)
+    }
+}
+
+impl Jitter {
+    /// `"none"` or `"full"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Jitter::None => "none",
+            Jitter::Full => "full",
+        }
+    }
+}
+
+/// A JSON number without a needless `.0`; `null` for what JSON cannot say.
+pub(super) fn number(value: f64) -> Value {
+    #[allow(clippy::cast_possible_truncation, reason = "whole and below 2^53: exact")]
+    if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 {
+        return Value::from(value as i64);
+    }
+    Number::from_f64(value).map_or(Value::Null, Value::Number)
+}

@@ -1,0 +1,557 @@
+//! One event at a time: pure, total, and without a search.
+//!
+//! An event is one *macrostep*: its own microstep, then `always` transitions and events raised on the way, until nothing
+//! more is enabled. Guards and actions of the program run inside; starting and stopping work and arming timers is left
+//! to the caller, in [`Effects`], after the macrostep is stable. (FORMAT.md, semantics 1 to 8.)
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::context::{Cell, Context};
+use super::definition::Jitter;
+use super::machine::{Action, Event, EventData, EventId, GuardId, InvocationId, Machine, StateId, TimerId, TransitionId};
+use super::plan::{Choice, NONE, Op, Plan, Source};
+
+/// What the core asks of its caller while it steps. Every method has a default, so `()` is a host too.
+///
+/// Static dispatch: what a host does not override costs nothing.
+pub trait Host {
+    /// Whether a guard of the program holds. Must not depend on how often or when it is asked.
+    #[inline]
+    fn guard(&mut self, guard: GuardId, params: Option<&Value>, context: &Context, event: &Event<'_>) -> bool {
+        let _ = (guard, params, context, event);
+        false
+    }
+
+    /// An action of the program, in execution order. It cannot change the context.
+    #[inline]
+    fn action(&mut self, action: &Action, context: &Context, event: &Event<'_>) {
+        let _ = (action, context, event);
+    }
+
+    /// An `fsm.assign` or `fsm.raise`, just before the machine performs it.
+    #[inline]
+    fn builtin(&mut self, action: &Action) {
+        let _ = action;
+    }
+
+    /// A microstep, after its actions. A macrostep has one or more.
+    #[inline]
+    fn microstep(&mut self, step: &Microstep<'_>) {
+        let _ = step;
+    }
+}
+
+impl Host for () {}
+
+/// One transition taken, or one event that nothing took.
+#[derive(Copy, Clone, Debug)]
+pub struct Microstep<'a> {
+    /// For an `always` transition, the event before it.
+    pub event: Event<'a>,
+    /// The leaf before; the root in the first microstep of [`Machine::start`].
+    pub from: StateId,
+    /// The leaf afterwards.
+    pub to: StateId,
+    /// `None` when nothing took the event, and in the first microstep of [`Machine::start`].
+    pub transition: Option<TransitionId>,
+}
+
+/// What the caller has to do after a macrostep.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Begin the work.
+    Start(InvocationId),
+    /// End work that is running and has not settled. What it may still report must not be sent.
+    Stop(InvocationId),
+    /// Send the event of the timer after a while.
+    Arm {
+        /// Which; it is not armed at this moment.
+        timer: TimerId,
+        /// At least 0 and never NaN, but infinite (never due) when a backoff has no `max` and outgrew a double.
+        delay_ms: f64,
+        /// [`Jitter::Full`]: draw between 0 and `delay_ms`.
+        jitter: Jitter,
+    },
+    /// Forget the timer. It may have fired already.
+    Cancel(TimerId),
+}
+
+/// The effects of one macrostep, in order. Owned by the caller and used again: cleared by each step, its memory kept.
+#[derive(Debug, Default)]
+pub struct Effects {
+    list: Vec<Effect>,
+    /// Events that the machine sends to itself, first in first out from `handled` on; into its `internals`.
+    queue: Vec<u32>,
+    handled: usize,
+}
+
+impl Effects {
+    /// None.
+    pub fn new() -> Effects {
+        Effects::default()
+    }
+
+    /// In the order in which they are to be performed.
+    pub fn iter(&self) -> std::slice::Iter<'_, Effect> {
+        self.list.iter()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// True when there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    #[inline]
+    fn clear(&mut self) {
+        self.list.clear();
+        self.clear_queue();
+    }
+
+    #[inline]
+    fn clear_queue(&mut self) {
+        self.queue.clear();
+        self.handled = 0;
+    }
+
+    fn next_internal(&mut self) -> Option<u32> {
+        let next = self.queue.get(self.handled).copied();
+        self.handled += usize::from(next.is_some());
+        next
+    }
+
+    /// Takes back what was asked for in this macrostep; false when it was not.
+    #[inline]
+    fn take_back(&mut self, is_it: impl Fn(&Effect) -> bool) -> bool {
+        let found = self.list.iter().rposition(is_it);
+        found.map(|at| self.list.remove(at)).is_some()
+    }
+}
+
+impl<'a> IntoIterator for &'a Effects {
+    type Item = &'a Effect;
+    type IntoIter = std::slice::Iter<'a, Effect>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Where an instance stands.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It takes events.
+    Active,
+    /// It reached a final child of the root.
+    Done,
+    /// The error of an invocation met no transition, or a macrostep did not end.
+    Error,
+}
+
+/// What became of an event.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// A transition took it.
+    Transition,
+    /// None did. `always` transitions may have been taken all the same; after an invocation's error the status is
+    /// [`Status::Error`].
+    Unhandled,
+    /// The instance had ended before.
+    Ignored,
+}
+
+/// Why a macrostep was given up.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepError {
+    /// It took more microsteps than the machine allows. The instance, if there is one, has [`Status::Error`]; the
+    /// effects hold a [`Effect::Stop`] for all that was running, and nothing else.
+    MaxIterations,
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepError::MaxIterations => f.write_str("the macrostep takes more microsteps than options.maxIterations allows"),
+        }
+    }
+}
+
+impl std::error::Error for StepError {}
+
+/// One run of a machine. Belongs to the machine that started it; with another one the result is unspecified (it may
+/// panic), but nothing worse.
+///
+/// When it has ended, all its timers are void: no [`Effect::Cancel`] is given for them.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    context: Context,
+    running: Running,
+    leaf: StateId,
+    status: Status,
+}
+
+impl Instance {
+    /// The active leaf; the last one when it has ended.
+    #[inline]
+    pub fn state(&self) -> StateId {
+        self.leaf
+    }
+
+    /// Whether it still takes events.
+    #[inline]
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// The values that its guards see.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// True from [`Effect::Start`] until it settles or [`Effect::Stop`]. An outcome that arrives while this is false is
+    /// stale and must not be sent. (An invocation that was stopped and started again is running; telling its two runs
+    /// apart is the caller's.)
+    pub fn is_running(&self, invocation: InvocationId) -> bool {
+        self.running.has(invocation)
+    }
+}
+
+/// The invocations that run. Machines with up to 64 invocations need no memory for it.
+#[derive(Clone, Debug)]
+enum Running {
+    Few(u64),
+    Many(Box<[u64]>),
+}
+
+impl Running {
+    fn none(invocations: usize) -> Running {
+        if invocations <= 64 { Running::Few(0) } else { Running::Many(vec![0; invocations.div_ceil(64)].into()) }
+    }
+
+    #[inline]
+    fn word(&mut self, invocation: InvocationId) -> (&mut u64, u64) {
+        let bit = 1 << (invocation.index() % 64);
+        match self {
+            Running::Few(word) => (word, bit),
+            Running::Many(words) => (&mut words[invocation.index() / 64], bit),
+        }
+    }
+
+    fn has(&self, invocation: InvocationId) -> bool {
+        let bit = 1u64 << (invocation.index() % 64);
+        match self {
+            Running::Few(word) => word & bit != 0,
+            Running::Many(words) => words[invocation.index() / 64] & bit != 0,
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, invocation: InvocationId) {
+        let (word, bit) = self.word(invocation);
+        *word |= bit;
+    }
+
+    /// True when it was running.
+    #[inline]
+    fn clear(&mut self, invocation: InvocationId) -> bool {
+        let (word, bit) = self.word(invocation);
+        let was = *word & bit != 0;
+        *word &= !bit;
+        was
+    }
+}
+
+impl Machine {
+    /// Starts an instance: enters the initial states.
+    ///
+    /// The effects of this first macrostep have all starts before all else (FORMAT.md, semantics 5). The first
+    /// microstep told to the host is from the root to the initial leaf with the event `xstate.init`.
+    ///
+    /// # Errors
+    /// [`StepError::MaxIterations`]; there is no instance then.
+    pub fn start<H: Host>(&self, context: Context, host: &mut H, effects: &mut Effects) -> Result<Instance, StepError> {
+        effects.clear();
+        let running = Running::none(self.invocations.len());
+        let mut instance = Instance { context, running, leaf: StateId::ROOT, status: Status::Active };
+        let event = Event::bare(EventId::INIT);
+        self.perform(&self.start, &mut instance, &event, host, effects);
+        host.microstep(&Microstep { event, from: StateId::ROOT, to: instance.leaf, transition: None });
+        self.settle(&mut instance, event, host, effects)?;
+        // Stable: both halves keep their order.
+        effects.list.sort_by_key(|effect| !matches!(effect, Effect::Start(_)));
+        Ok(instance)
+    }
+
+    /// Gives an event to an instance: one macrostep.
+    ///
+    /// An event with [`EventData::Output`] or [`EventData::Error`] marks its invocation as settled. An event of an
+    /// invocation that does not run is taken like any other; see [`Instance::is_running`].
+    ///
+    /// # Errors
+    /// [`StepError::MaxIterations`]; the instance has [`Status::Error`] then.
+    #[inline]
+    pub fn send<H: Host>(
+        &self,
+        instance: &mut Instance,
+        event: &Event<'_>,
+        host: &mut H,
+        effects: &mut Effects,
+    ) -> Result<Handled, StepError> {
+        effects.clear();
+        if instance.status != Status::Active {
+            return Ok(Handled::Ignored);
+        }
+        if let EventData::Output(_) | EventData::Error(_) = event.data
+            && let Some(invocation) = self.settles[event.id.index()]
+        {
+            instance.running.clear(invocation);
+        }
+        let taken = self.select(self.choice(instance.leaf, event.id), instance, event, host);
+        if taken.is_none() && self.spelling(event).starts_with("xstate.error.actor") {
+            self.fail(instance, event, host, effects);
+            return Ok(Handled::Unhandled);
+        }
+        self.microstep(taken, instance, event, host, effects);
+        if instance.status != Status::Active {
+            self.end(instance, effects);
+        } else if !effects.queue.is_empty() || !self.always_of(instance).is_nobody() {
+            // Most events never come here.
+            self.settle(instance, *event, host, effects)?;
+        }
+        Ok(if taken.is_some() { Handled::Transition } else { Handled::Unhandled })
+    }
+
+    #[inline]
+    fn always_of(&self, instance: &Instance) -> &Choice {
+        &self.always[instance.leaf.index()]
+    }
+
+    /// The first candidate whose guard holds.
+    #[inline]
+    fn select<'m, H: Host>(&'m self, choice: &'m Choice, instance: &Instance, event: &Event<'_>, host: &mut H) -> Option<&'m Plan> {
+        if choice.first.test == NONE { Some(&choice.first) } else { self.select_guarded(choice, instance, event, host) }
+    }
+
+    #[inline(never)]
+    fn select_guarded<'m, H: Host>(
+        &'m self,
+        choice: &'m Choice,
+        instance: &Instance,
+        event: &Event<'_>,
+        host: &mut H,
+    ) -> Option<&'m Plan> {
+        if choice.is_nobody() {
+            return None;
+        }
+        let mut candidates = std::iter::once(&choice.first).chain(&self.plans[choice.rest.range()]);
+        candidates.find(|plan| {
+            plan.test == NONE || self.tests[plan.test as usize].holds(self, &instance.context, event, host)
+        })
+    }
+
+    #[inline]
+    fn microstep<H: Host>(
+        &self,
+        plan: Option<&Plan>,
+        instance: &mut Instance,
+        event: &Event<'_>,
+        host: &mut H,
+        effects: &mut Effects,
+    ) {
+        let from = instance.leaf;
+        if let Some(plan) = plan {
+            self.perform(plan, instance, event, host, effects);
+        }
+        let transition = plan.map(|plan| plan.transition);
+        host.microstep(&Microstep { event: *event, from, to: instance.leaf, transition });
+    }
+
+    /// Takes `always` transitions and internal events until neither is enabled.
+    #[inline(never)]
+    fn settle<'a, H: Host>(
+        &'a self,
+        instance: &mut Instance,
+        mut event: Event<'a>,
+        host: &mut H,
+        effects: &mut Effects,
+    ) -> Result<(), StepError> {
+        let mut look_at_always = true;
+        let mut rounds = 0;
+        while instance.status == Status::Active {
+            rounds += 1;
+            if rounds > self.max_iterations {
+                self.give_up(instance, effects);
+                return Err(StepError::MaxIterations);
+            }
+            let always = if look_at_always { self.always_of(instance) } else { &Choice::NOBODY };
+            if let Some(plan) = self.select(always, instance, &event, host) {
+                self.microstep(Some(plan), instance, &event, host, effects);
+                // An `always` that changed nothing would be enabled again for ever.
+                look_at_always = plan.changes;
+                continue;
+            }
+            let Some(internal) = effects.next_internal() else { break };
+            event = self.internals[internal as usize].event();
+            let plan = self.select(self.choice(instance.leaf, event.id), instance, &event, host);
+            self.microstep(plan, instance, &event, host, effects);
+            look_at_always = true;
+        }
+        if instance.status != Status::Active {
+            self.end(instance, effects);
+        }
+        Ok(())
+    }
+
+    /// An invocation's error that nothing takes.
+    #[cold]
+    fn fail<H: Host>(&self, instance: &mut Instance, event: &Event<'_>, host: &mut H, effects: &mut Effects) {
+        instance.status = Status::Error;
+        host.microstep(&Microstep { event: *event, from: instance.leaf, to: instance.leaf, transition: None });
+        self.end(instance, effects);
+    }
+
+    /// Stops what runs. Timers are void with the end, so none is armed any more.
+    fn end(&self, instance: &mut Instance, effects: &mut Effects) {
+        effects.clear_queue();
+        for invocation in &self.states[instance.leaf.index()].invocations {
+            stop(*invocation, instance, effects);
+        }
+        if !effects.list.is_empty() {
+            effects.list.retain(|effect| !matches!(effect, Effect::Arm { .. }));
+        }
+    }
+
+    #[cold]
+    fn give_up(&self, instance: &mut Instance, effects: &mut Effects) {
+        instance.status = Status::Error;
+        self.end(instance, effects);
+        effects.list.retain(|effect| matches!(effect, Effect::Stop(_)));
+    }
+
+    #[inline]
+    fn perform<H: Host>(&self, plan: &Plan, instance: &mut Instance, event: &Event<'_>, host: &mut H, effects: &mut Effects) {
+        for op in &self.ops[plan.ops.range()] {
+            match *op {
+                Op::Custom { action } => host.action(&self.actions[action as usize], &instance.context, event),
+                Op::SetNumber { slot, action, value } => {
+                    self.tell(action, host);
+                    instance.context.put(slot, Cell::Number(value));
+                }
+                Op::SetLiteral { slot, action, literal } => {
+                    self.tell(action, host);
+                    instance.context.put(slot, Cell::Literal(literal));
+                }
+                Op::Cancel { timer } => cancel(timer, effects),
+                Op::Stop { invocation } => stop(invocation, instance, effects),
+                Op::Arm { timer, delay_ms } => arm(timer, delay_ms, effects),
+                Op::Start { invocation } => start(invocation, instance, effects),
+                Op::CancelStop { timer, invocation } => {
+                    cancel(timer, effects);
+                    stop(invocation, instance, effects);
+                }
+                Op::ArmStart { timer, invocation, delay_ms } => {
+                    arm(timer, delay_ms, effects);
+                    start(invocation, instance, effects);
+                }
+                rare => self.perform_rare(rare, instance, event, host, effects),
+            }
+        }
+        instance.leaf = plan.to;
+        if plan.finishes {
+            instance.status = Status::Done;
+        }
+    }
+
+    /// Kept out of the loop above: what is here needs registers, and most macrosteps need none of it.
+    #[inline(never)]
+    fn perform_rare<H: Host>(&self, op: Op, instance: &mut Instance, event: &Event<'_>, host: &mut H, effects: &mut Effects) {
+        match op {
+            Op::Increment { slot, action, by } => {
+                self.tell(action, host);
+                instance.context.increment(slot, by);
+            }
+            Op::SetEvent { slot, action, path } => {
+                self.tell(action, host);
+                let cell = Cell::copy(self.paths[path as usize].view(self, event));
+                instance.context.put(slot, cell);
+            }
+            Op::Assign { action, assign } => {
+                self.tell(action, host);
+                self.assign(assign, instance, event);
+            }
+            Op::Raise { action, internal } => {
+                self.tell(action, host);
+                effects.queue.push(internal);
+            }
+            Op::Queue { internal } => effects.queue.push(internal),
+            Op::ArmBackoff { timer } => self.arm_backoff(timer, instance, effects),
+            common => debug_assert!(false, "{common:?} is performed above"),
+        }
+    }
+
+    #[inline]
+    fn tell<H: Host>(&self, action: u32, host: &mut H) {
+        if let Some(action) = self.actions.get(action as usize) {
+            host.builtin(action);
+        }
+    }
+
+    /// Computes all values before it stores the first.
+    fn assign(&self, assign: u32, instance: &mut Instance, event: &Event<'_>) {
+        let changes = &self.assigns[assign as usize];
+        let context = &mut instance.context;
+        let value = |(slot, source): &(super::context::Slot, Source)| match source {
+            Source::Number(value) => Cell::Number(*value),
+            Source::Literal(literal) => Cell::Literal(*literal),
+            Source::Increment(by) => context.sum(*slot, *by),
+            Source::Context(path) => Cell::copy(path.view(context)),
+            Source::Event(path) => Cell::copy(path.view(self, event)),
+        };
+        let cells: Vec<Cell> = changes.iter().map(value).collect();
+        for ((slot, _), cell) in changes.iter().zip(cells) {
+            context.put(*slot, cell);
+        }
+    }
+
+    fn arm_backoff(&self, timer: TimerId, instance: &Instance, effects: &mut Effects) {
+        if let Some(formula) = &self.formulas[timer.index()] {
+            let delay_ms = formula.delay_ms(&instance.context);
+            effects.list.push(Effect::Arm { timer, delay_ms, jitter: formula.jitter });
+        }
+    }
+}
+
+#[inline]
+fn arm(timer: TimerId, delay_ms: f64, effects: &mut Effects) {
+    effects.list.push(Effect::Arm { timer, delay_ms, jitter: Jitter::None });
+}
+
+#[inline]
+fn start(invocation: InvocationId, instance: &mut Instance, effects: &mut Effects) {
+    instance.running.set(invocation);
+    effects.list.push(Effect::Start(invocation));
+}
+
+/// A timer armed in this macrostep was never told to the caller.
+#[inline]
+fn cancel(timer: TimerId, effects: &mut Effects) {
+    let armed_now = |effect: &Effect| matches!(effect, Effect::Arm { timer: armed, .. } if *armed == timer);
+    if !effects.take_back(armed_now) {
+        effects.list.push(Effect::Cancel(timer));
+    }
+}
+
+/// An invocation created in this macrostep never starts.
+#[inline]
+fn stop(invocation: InvocationId, instance: &mut Instance, effects: &mut Effects) {
+    if instance.running.clear(invocation) && !effects.take_back(|effect| *effect == Effect::Start(invocation)) {
+        effects.list.push(Effect::Stop(invocation));
+    }
+}

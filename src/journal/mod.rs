@@ -1,0 +1,220 @@
+//! The journal: a durable log of every transition.
+//!
+//! The engine writes through the trait [`Journal`]; [`sqlite`] is the file that users can query, [`Nowhere`] is none at all.
+
+#[cfg(feature = "journal")]
+pub mod sqlite;
+
+use crate::chunk::ChunkId;
+use crate::fsm::{EventId, Machine, StateId};
+use crate::sink::Position;
+use crate::source::RangeDone;
+use crate::trouble::Trouble;
+use std::sync::Arc;
+
+/// Where transitions are written down.
+pub trait Journal: Send + Sync {
+    /// A run begins. Called once, before anything else.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    fn begin(&self, machine: &Arc<Machine>) -> Result<(), Trouble>;
+
+    /// Takes these entries out of `entries`; they are readable by others soon (100 ms), and durable with the next checkpoint. Blocks
+    /// only when the writer is far behind.
+    fn record(&self, entries: &mut Vec<Entry>);
+
+    /// Makes these entries and everything recorded before them durable, together with how far the outputs have come. Blocks until it
+    /// is done.
+    ///
+    /// # Errors
+    /// After a passing trouble it is called again with the same: `entries` are left as they were then.
+    fn checkpoint(&self, entries: &mut Vec<Entry>, positions: &[Position]) -> Result<(), Trouble>;
+
+    /// The run is about to give its outputs their final names.
+    ///
+    /// # Errors
+    /// As [`Journal::checkpoint`].
+    fn intend_finish(&self) -> Result<(), Trouble>;
+
+    /// The run has ended; nothing comes after this. `complete` says that the outputs have their final names.
+    ///
+    /// # Errors
+    /// As [`Journal::checkpoint`].
+    fn end(&self, ending: &Ending) -> Result<(), Trouble>;
+}
+
+/// How a run ended, for its journal.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// The final state of the run's own lifecycle.
+    pub status: String,
+    /// Whether the outputs have their final names.
+    pub complete: bool,
+    /// The error it ended with.
+    pub error: Option<String>,
+    /// The run's sum.
+    pub rows: RowSum,
+}
+
+/// Every row that was read ends in one of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RowSum {
+    /// As the origin counts them.
+    pub read: u64,
+    /// Counted at the sink.
+    pub written: u64,
+    /// Taken out by a handler because they are not wanted.
+    pub filtered: u64,
+    /// Set aside with their reason.
+    pub dead_lettered: u64,
+    /// In chunks that were cancelled.
+    pub cancelled: u64,
+}
+
+impl RowSum {
+    /// Whether every row is accounted for.
+    pub fn is_equal(&self) -> bool {
+        self.read == self.written + self.filtered + self.dead_lettered + self.cancelled
+    }
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A chunk was read and starts its life.
+    Admitted(Admitted),
+    /// A chunk went from one state to another.
+    Transition(Transition),
+    /// A chunk is in a final state.
+    Settled(Settled),
+    /// A range was read to its end.
+    RangeDone(RangeDone),
+    /// The run itself went from one state to another.
+    Run(RunTransition),
+}
+
+/// See [`Entry::Admitted`].
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Which output it belongs to.
+    pub part: u32,
+    /// Where it came from.
+    pub origin: Arc<str>,
+    /// How many rows it has.
+    pub rows: u64,
+    /// How many bytes it had when it was read.
+    pub bytes: u64,
+}
+
+/// See [`Entry::Transition`].
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its how many-th transition, from 0.
+    pub seq: u32,
+    /// Microseconds since the Unix epoch.
+    pub at_micros: u64,
+    /// What happened.
+    pub event: EventId,
+    /// The event's name where `event` is a class of names.
+    pub event_name: Option<Box<str>>,
+    /// The state before.
+    pub from: Option<StateId>,
+    /// The state after.
+    pub to: StateId,
+    /// Its place in the macrostep, from 0: more than 0 for what followed at once.
+    pub microstep: u32,
+    /// How often the chunk's latest invocation had been started.
+    pub attempt: u32,
+    /// Which worker (from 1); 0 is the committer or a timer.
+    pub worker: u32,
+    /// Microseconds spent in the state before.
+    pub in_state_micros: u64,
+    /// The error that caused it.
+    pub error: Option<Box<str>>,
+}
+
+/// See [`Entry::Settled`].
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its final state.
+    pub state: StateId,
+    /// How often its latest invocation had been started.
+    pub attempt: u32,
+    /// Where its rows went.
+    pub rows: ChunkRows,
+    /// What the sink took of it.
+    pub placed: Placed,
+}
+
+/// What a sink took of a chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// Where it begins in its output, in bytes.
+    pub at: Option<u64>,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their digest.
+    pub digest: Option<u64>,
+}
+
+/// Where a chunk's rows went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ChunkRows {
+    /// To the sink.
+    pub written: u64,
+    /// Nowhere: they were not wanted.
+    pub filtered: u64,
+    /// To the dead letter.
+    pub dead_lettered: u64,
+    /// Nowhere: the chunk was cancelled.
+    pub cancelled: u64,
+}
+
+/// See [`Entry::Run`].
+#[derive(Clone, Debug)]
+pub struct RunTransition {
+    /// Microseconds since the Unix epoch.
+    pub at_micros: u64,
+    /// What happened.
+    pub event: &'static str,
+    /// The state before.
+    pub from: Box<str>,
+    /// The state after.
+    pub to: Box<str>,
+    /// Why, for a person.
+    pub reason: Option<Box<str>>,
+}
+
+/// A journal that writes nothing down.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nowhere;
+
+impl Journal for Nowhere {
+    fn begin(&self, _: &Arc<Machine>) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn record(&self, entries: &mut Vec<Entry>) {
+        entries.clear();
+    }
+
+    fn checkpoint(&self, entries: &mut Vec<Entry>, _: &[Position]) -> Result<(), Trouble> {
+        entries.clear();
+        Ok(())
+    }
+
+    fn intend_finish(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn end(&self, _: &Ending) -> Result<(), Trouble> {
+        Ok(())
+    }
+}

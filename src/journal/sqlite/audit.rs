@@ -1,0 +1,183 @@
+//! Does the journal tell a story that can have happened? Every walk is replayed against the definition, and the rows are added up.
+
+use super::query::{Reader, RunRow, TransitionRow};
+use crate::fsm::{CompileOptions, Definition, Machine, StateId, compile};
+use crate::journal::RowSum;
+use crate::trouble::{Trouble, TroubleKind};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Where a chunk begins, as an event.
+const INIT: &str = "xstate.init";
+
+/// More findings than this are counted but not kept.
+const KEPT_FINDINGS: usize = 1000;
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Audit {
+    /// Chunks whose walks were replayed.
+    pub chunks: u64,
+    /// Transitions in them.
+    pub transitions: u64,
+    /// What cannot have happened, or is missing: the chunk or run, and what is wrong.
+    pub findings: Vec<(String, String)>,
+    /// How many findings there are, also those that were not kept.
+    pub total_findings: u64,
+    /// The sum over all ranges and chunks: rows read by the origin's count, and where they ended.
+    pub rows: RowSum,
+    /// Whether the target is complete. If it is not, rows may be missing without anything being wrong.
+    pub complete: bool,
+}
+
+impl Audit {
+    /// Replays everything in the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or holds no run.
+    pub fn of(reader: &Reader) -> Result<Audit, Trouble> {
+        let runs = reader.runs()?;
+        let last = runs.last().ok_or_else(|| Trouble::lasting(TroubleKind::Configuration, "the journal holds no run"))?;
+        let mut audit = Audit { complete: last.phase == "complete", ..Audit::default() };
+        let machines = runs.iter().map(|run| Ok((run.run, machine(run)?))).collect::<Result<BTreeMap<_, _>, Trouble>>()?;
+        let ends = audit.walks(reader, &machines)?;
+        audit.chunk_rows(reader, &ends)?;
+        audit.sums(reader, last)?;
+        Ok(audit)
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.total_findings == 0
+    }
+
+    fn find(&mut self, what: &str, problem: String) {
+        self.total_findings += 1;
+        if self.findings.len() < KEPT_FINDINGS {
+            self.findings.push((what.to_owned(), problem));
+        }
+    }
+
+    /// Replays every walk; gives the state in which each ended.
+    fn walks(&mut self, reader: &Reader, machines: &BTreeMap<i64, Machine>) -> Result<BTreeMap<String, String>, Trouble> {
+        let mut ends = BTreeMap::new();
+        let mut walk: Option<Walk> = None;
+        reader.walks(|row| {
+            self.transitions += 1;
+            let Some(machine) = machines.get(&row.run) else {
+                self.find(&row.chunk, format!("a transition of run {}, which the journal does not know", row.run));
+                return Ok(());
+            };
+            let same = walk.as_ref().is_some_and(|walk| walk.chunk == row.chunk);
+            if !same && let Some(done) = walk.take() {
+                self.chunks += 1;
+                ends.insert(done.chunk, done.at);
+            }
+            let before = walk.take();
+            if let Some(problem) = problem(machine, before.as_ref(), &row) {
+                self.find(&row.chunk, problem);
+            }
+            walk = Some(Walk { chunk: row.chunk, run: row.run, seq: row.seq, at: row.to });
+            Ok::<(), Trouble>(())
+        })?;
+        if let Some(done) = walk {
+            self.chunks += 1;
+            ends.insert(done.chunk, done.at);
+        }
+        Ok(ends)
+    }
+
+    /// Compares the chunks' rows with their walks.
+    fn chunk_rows(&mut self, reader: &Reader, ends: &BTreeMap<String, String>) -> Result<(), Trouble> {
+        for chunk in reader.chunks(None)? {
+            match ends.get(&chunk.chunk) {
+                None => self.find(&chunk.chunk, "it has no transition".into()),
+                Some(end) if *end != chunk.state => self.find(&chunk.chunk, format!("it is said to be in `{}`, but its walk ends in `{end}`", chunk.state)),
+                Some(_) => {}
+            }
+            if let Some([written, filtered, dead_lettered, cancelled]) = chunk.rows_by_end {
+                let sum = written + filtered + dead_lettered + cancelled;
+                if sum != chunk.rows {
+                    self.find(&chunk.chunk, format!("it had {} rows, and {sum} ended somewhere", chunk.rows));
+                }
+                self.rows.written += written.unsigned_abs();
+                self.rows.filtered += filtered.unsigned_abs();
+                self.rows.dead_lettered += dead_lettered.unsigned_abs();
+                self.rows.cancelled += cancelled.unsigned_abs();
+            } else if self.complete {
+                self.find(&chunk.chunk, format!("the run is complete, but it is still in `{}`", chunk.state));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the sums with what ranges and run say.
+    fn sums(&mut self, reader: &Reader, last: &RunRow) -> Result<(), Trouble> {
+        for range in reader.range_sums()? {
+            if (range.chunks, range.rows) != (range.chunks_found, range.rows_found) {
+                let problem = format!(
+                    "its origin says {} chunks and {} rows, the journal has {} and {}",
+                    range.chunks, range.rows, range.chunks_found, range.rows_found
+                );
+                self.find(&format!("range {}", range.range), problem);
+            }
+            self.rows.read += range.rows.unsigned_abs();
+        }
+        if !self.complete {
+            return Ok(());
+        }
+        if !self.rows.is_equal() {
+            self.find("run", format!("the rows do not add up: {:?}", self.rows));
+        }
+        let RowSum { read, written, filtered, dead_lettered, cancelled } = self.rows;
+        let told = last.rows.map(|rows| rows.map(i64::unsigned_abs));
+        if told != Some([read, written, filtered, dead_lettered, cancelled]) {
+            self.find("run", format!("the run says {told:?} rows (read, written, filtered, dead-lettered, cancelled), the chunks {:?}", self.rows));
+        }
+        Ok(())
+    }
+}
+
+/// How far a replay has come.
+struct Walk {
+    chunk: String,
+    run: i64,
+    seq: i64,
+    at: String,
+}
+
+fn machine(run: &RunRow) -> Result<Machine, Trouble> {
+    let unusable = |why: String| Trouble::lasting(TroubleKind::Configuration, format!("the definition of run {} cannot be used: {why}", run.run));
+    let definition: Definition = serde_json::from_str(&run.definition).map_err(|error| unusable(error.to_string()))?;
+    compile(definition, &CompileOptions::default()).map_err(|report| unusable(report.to_string()))
+}
+
+/// What is wrong with this transition, coming from there.
+fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Option<String> {
+    let Some(to) = machine.state(&row.to) else { return Some(format!("there is no state `{}`", row.to)) };
+    let Some(from_name) = &row.from else {
+        let restart = before.is_none_or(|before| before.run < row.run);
+        return (row.event != INIT || row.seq != 0 || !restart).then(|| format!("transition {} comes from nowhere", row.seq));
+    };
+    let Some(from) = machine.state(from_name) else { return Some(format!("there is no state `{from_name}`")) };
+    let Some(before) = before.filter(|before| before.run == row.run) else {
+        return Some(format!("its first transition in the journal is number {}, from `{from_name}`", row.seq));
+    };
+    if row.seq != before.seq + 1 {
+        return Some(format!("transitions are missing between number {} and number {}", before.seq, row.seq));
+    }
+    if *from_name != before.at {
+        return Some(format!("transition {} leaves `{from_name}`, but the chunk was in `{}`", row.seq, before.at));
+    }
+    if machine.is_final(from) && machine.parent(from).is_none_or(|parent| machine.parent(parent).is_none()) {
+        return Some(format!("transition {} leaves `{from_name}`, which is final", row.seq));
+    }
+    let legal = is_legal(machine, from, &row.event, to, row.microstep);
+    (!legal).then(|| format!("transition {}: no `{}` leads from `{from_name}` to `{}`", row.seq, row.event, row.to))
+}
+
+/// Whether, for some outcome of the guards, this event leads from there to there.
+fn is_legal(machine: &Machine, from: StateId, event: &str, to: StateId, microstep: i64) -> bool {
+    let by_event = machine.candidates(from, machine.event(event)).any(|candidate| candidate.target == to);
+    by_event || (microstep > 0 || event == INIT) && machine.always_candidates(from).any(|candidate| candidate.target == to)
+}

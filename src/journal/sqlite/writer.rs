@@ -1,0 +1,269 @@
+//! The thread that writes, and the desk where it finds what to write.
+
+use super::batch::Batch;
+use super::schema::{self, FileKind};
+use super::{RunRecord, trouble};
+use crate::clock::Clock;
+use crate::fsm::Machine;
+use crate::journal::{Ending, Entry};
+use crate::sink::Position;
+use crate::trouble::{Trouble, TroubleKind};
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, OpenFlags, params};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an entry waits for company at most.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+
+/// So many entries waiting, and who brings more has to wait too.
+const FULL_DESK: usize = 16_384;
+
+/// How long another program may lock the file before that counts as trouble.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Outcome = Result<(), Arc<rusqlite::Error>>;
+
+/// How a request came out, with its entries when they were not written.
+type Answer = (Outcome, Vec<Entry>);
+
+/// Where entries wait for the writer.
+#[derive(Default)]
+pub(super) struct Desk {
+    state: Mutex<DeskState>,
+    /// Something urgent lies on the desk, or it is full, or closed.
+    urgent: Condvar,
+    /// The writer has answered, or cleared the desk.
+    cleared: Condvar,
+}
+
+#[derive(Default)]
+struct DeskState {
+    entries: Vec<Entry>,
+    order: Option<Order>,
+    answer: Option<Answer>,
+    open: bool,
+    closing: bool,
+}
+
+/// Something to be done at once, as the writer gets it.
+enum Order {
+    Checkpoint { entries: Vec<Entry>, positions: Vec<Position> },
+    IntendFinish,
+    End(Ending),
+}
+
+/// The same, as it is asked for.
+pub(super) enum Request<'a> {
+    Checkpoint { entries: &'a mut Vec<Entry>, positions: &'a [Position] },
+    IntendFinish,
+    End(&'a Ending),
+}
+
+impl Desk {
+    /// Leaves entries for the next commit.
+    pub fn record(&self, entries: &mut Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        while state.entries.len() >= FULL_DESK && state.open {
+            self.urgent.notify_one();
+            self.cleared.wait(&mut state);
+        }
+        state.entries.append(entries);
+    }
+
+    /// Asks for something and waits until it is durable. What belongs to it comes behind everything recorded before.
+    pub fn request(&self, request: Request<'_>) -> Outcome {
+        let mut state = self.state.lock();
+        while state.order.is_some() && state.open {
+            self.cleared.wait(&mut state);
+        }
+        if !state.open {
+            return Ok(());
+        }
+        let mut lent = None;
+        state.order = Some(match request {
+            Request::Checkpoint { entries, positions } => {
+                let order = Order::Checkpoint { entries: std::mem::take(entries), positions: positions.to_vec() };
+                lent = Some(entries);
+                order
+            }
+            Request::IntendFinish => Order::IntendFinish,
+            Request::End(ending) => Order::End(ending.clone()),
+        });
+        self.urgent.notify_one();
+        loop {
+            if let Some((outcome, unwritten)) = state.answer.take() {
+                // Entries that did not get through go back: only together with their positions do they mean anything.
+                if let Some(entries) = lent {
+                    *entries = unwritten;
+                }
+                self.cleared.notify_all();
+                return outcome;
+            }
+            self.cleared.wait(&mut state);
+        }
+    }
+
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        state.closing = true;
+        self.urgent.notify_one();
+        while state.open {
+            self.cleared.wait(&mut state);
+        }
+    }
+
+    /// Waits for something to do, for up to [`COMMIT_EVERY`]. `None` when the desk is closed and empty.
+    fn collect(&self) -> Option<(Vec<Entry>, Option<Order>)> {
+        let mut state = self.state.lock();
+        if state.order.is_none() && state.entries.len() < FULL_DESK && !state.closing {
+            self.urgent.wait_for(&mut state, COMMIT_EVERY);
+        }
+        if state.closing && state.entries.is_empty() && state.order.is_none() {
+            return None;
+        }
+        let order = state.order.take();
+        Some((std::mem::take(&mut state.entries), order))
+    }
+
+    /// The writer is done with what it collected. Entries that could not be written come back.
+    fn done(&self, mut unwritten: Vec<Entry>, answer: Option<Answer>) {
+        let mut state = self.state.lock();
+        if !unwritten.is_empty() {
+            unwritten.append(&mut state.entries);
+            state.entries = unwritten;
+        }
+        if answer.is_some() {
+            state.answer = answer;
+        }
+        self.cleared.notify_all();
+    }
+
+    fn set_open(&self, open: bool) {
+        self.state.lock().open = open;
+        self.cleared.notify_all();
+    }
+}
+
+/// Opens the file, and makes it a journal if it is empty.
+pub(super) fn open(path: &Path) -> Result<Connection, Trouble> {
+    let failed = |error: rusqlite::Error| trouble(path, &Arc::new(error));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    let wrong = |what: String| Err(Trouble::lasting(TroubleKind::Configuration, format!("{}: {what}", path.display())));
+    match schema::file_kind(&connection).map_err(failed)? {
+        FileKind::Journal => {}
+        FileKind::Empty => {
+            choose_journal_mode(&connection, path).map_err(failed)?;
+            schema::create(&connection).map_err(failed)?;
+        }
+        FileKind::OtherVersion(version) => {
+            return wrong(format!("a journal of version {version}; this program knows version {}. Use another --journal, or the program that wrote it", schema::VERSION));
+        }
+        FileKind::Foreign => return wrong("an SQLite database, but not a journal; choose another --journal".into()),
+    }
+    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// WAL lets others read while we write, but needs shared memory, which network file systems do not have.
+fn choose_journal_mode(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let remote = is_on_network(path);
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", if remote { "DELETE" } else { "WAL" }, |row| row.get(0))?;
+    if mode != "wal" {
+        tracing::warn!("{}: no write-ahead log here ({mode}): reading the journal while the run is on may have to wait", path.display());
+    }
+    Ok(())
+}
+
+/// Whether `path` is on NFS, SMB or a FUSE file system. The magic numbers are those of statfs(2).
+#[cfg(target_os = "linux")]
+fn is_on_network(path: &Path) -> bool {
+    const NETWORK: [i64; 5] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546];
+    rustix::fs::statfs(path).is_ok_and(|stat| NETWORK.iter().any(|magic| i64::from(stat.f_type) == *magic))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_on_network(_: &Path) -> bool {
+    false
+}
+
+/// Writes the run's first row and starts the thread.
+pub(super) fn begin(connection: Connection, record: RunRecord, machine: Arc<Machine>, clock: &Clock, desk: &Arc<Desk>) -> rusqlite::Result<()> {
+    let definition = serde_json::to_string(machine.definition()).unwrap_or_default();
+    let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(definition.as_bytes()));
+    connection.execute(
+        "INSERT INTO runs (started_at, status, phase, pid, program, target, source, snapshot, plan, settings, definition, definition_hash)
+         VALUES (?1, 'idle', 'running', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            super::batch::integer(clock.unix_micros(clock.now())),
+            std::process::id(),
+            concat!("sluicegate ", env!("CARGO_PKG_VERSION")),
+            record.target,
+            record.source.to_string(),
+            record.snapshot.map(|snapshot| snapshot.to_string()),
+            record.plan.to_string(),
+            record.settings.to_string(),
+            definition,
+            hash,
+        ],
+    )?;
+    let run = connection.last_insert_rowid();
+    desk.set_open(true);
+    let (desk, clock) = (desk.clone(), clock.clone());
+    let write = move || {
+        write(&connection, &Batch::new(run, machine, clock), &desk);
+        drop(connection);
+        desk.set_open(false);
+    };
+    std::thread::Builder::new().name("journal".into()).spawn(write).expect("the system gives another thread");
+    Ok(())
+}
+
+fn write(connection: &Connection, batch: &Batch, desk: &Desk) {
+    while let Some((entries, order)) = desk.collect() {
+        if entries.is_empty() && order.is_none() {
+            continue;
+        }
+        let result = commit(connection, batch, &entries, order.as_ref()).map_err(Arc::new);
+        if let (Err(error), None) = (&result, &order) {
+            // The next checkpoint meets the same trouble and reports it; until then nothing is lost.
+            tracing::debug!("the journal cannot be written: {error}");
+            std::thread::sleep(COMMIT_EVERY);
+        }
+        let unwritten = if result.is_ok() { Vec::new() } else { entries };
+        let answer = order.map(|order| match (&result, order) {
+            (Err(_), Order::Checkpoint { entries, .. }) => (result.clone(), entries),
+            _ => (result.clone(), Vec::new()),
+        });
+        desk.done(unwritten, answer);
+    }
+}
+
+fn commit(connection: &Connection, batch: &Batch, entries: &[Entry], order: Option<&Order>) -> rusqlite::Result<()> {
+    if order.is_some() {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+    }
+    let transaction = connection.unchecked_transaction()?;
+    batch.write(&transaction, entries)?;
+    match order {
+        None => {}
+        Some(Order::Checkpoint { entries, positions }) => {
+            batch.write(&transaction, entries)?;
+            batch.checkpoint(&transaction, positions)?;
+        }
+        Some(Order::IntendFinish) => batch.phase(&transaction, "finishing")?,
+        Some(Order::End(ending)) => batch.end(&transaction, ending)?,
+    }
+    transaction.commit()?;
+    if order.is_some() {
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! One output file: written under a provisional name, made durable at checkpoints, and renamed when it is complete.
+
+use crate::trouble::{Trouble, TroubleKind};
+use rustix::fs::OFlags;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What direct I/O has to be aligned to, in memory and in the file. Logical blocks are 512 or 4,096 bytes.
+const ALIGNMENT: usize = 4096;
+
+/// How much is gathered before it is written.
+const STAGE_BYTES: usize = 1 << 20;
+
+/// With buffered I/O, the system is told to start writing back after this much, so that the flush does not find everything undone.
+const WRITEBACK_BYTES: u64 = 8 << 20;
+
+/// How a file is to be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileOptions {
+    /// Whether a file under the final name may be replaced.
+    pub replace: bool,
+    /// Permissions of a new file.
+    pub mode: u32,
+    /// Whether the page cache may be passed by.
+    pub direct: bool,
+}
+
+impl Default for FileOptions {
+    fn default() -> FileOptions {
+        FileOptions { replace: false, mode: 0o600, direct: true }
+    }
+}
+
+/// A file in the making.
+pub struct OutputFile {
+    file: File,
+    partial: PathBuf,
+    target: PathBuf,
+    options: FileOptions,
+    direct: bool,
+    stage: Stage,
+    /// Bytes of the file before the stage.
+    written: u64,
+    /// Up to where writing back was started.
+    started: u64,
+    /// How much of an append that failed is in the stage or behind it.
+    taken: usize,
+}
+
+/// Aligned memory in which writes are gathered.
+struct Stage {
+    memory: Vec<u8>,
+    offset: usize,
+    filled: usize,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let memory = vec![0; STAGE_BYTES + ALIGNMENT];
+        let offset = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Stage { memory, offset, filled: 0 }
+    }
+
+    fn bytes(&self, length: usize) -> &[u8] {
+        &self.memory[self.offset..self.offset + length]
+    }
+
+    /// Takes as much of `bytes` as there is room for; gives the rest.
+    fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (now, later) = bytes.split_at(bytes.len().min(STAGE_BYTES - self.filled));
+        let start = self.offset + self.filled;
+        self.memory[start..start + now.len()].copy_from_slice(now);
+        self.filled += now.len();
+        later
+    }
+}
+
+/// The name that `target` is written under until it is complete.
+pub fn partial_name(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+impl OutputFile {
+    /// Bytes of memory that an open file keeps.
+    pub const BUFFER_BYTES: usize = STAGE_BYTES + ALIGNMENT;
+
+    /// Begins `target` anew.
+    ///
+    /// # Errors
+    /// [`TroubleKind::Io`] when the file cannot be created; [`TroubleKind::Configuration`] when the target exists and may not be replaced,
+    /// or another process is writing it.
+    pub fn create(target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
+        if !options.replace && target.symlink_metadata().is_ok() {
+            return Err(exists(target));
+        }
+        let file = OutputFile::open(target, options)?;
+        file.file.set_len(0).map_err(|error| file.trouble("cannot be emptied", error))?;
+        Ok(file)
+    }
+
+    fn open(target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
+        let partial = partial_name(target);
+        let open = |flags: OFlags| {
+            let flags = (flags | OFlags::NOFOLLOW).bits();
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(options.mode).custom_flags(flags.cast_signed()).open(&partial)
+        };
+        let wants_direct = options.direct && suits_direct(target);
+        let direct = if wants_direct { open(OFlags::DIRECT) } else { Err(ErrorKind::Unsupported.into()) };
+        let is_direct = direct.is_ok();
+        let file = direct.or_else(|_| open(OFlags::empty())).map_err(|error| cannot_create(&partial, error))?;
+        claim(&file, &partial)?;
+        Ok(OutputFile { file, partial, target: target.to_owned(), options, direct: is_direct, stage: Stage::new(), written: 0, started: 0, taken: 0 })
+    }
+
+    /// The final name.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Bytes accepted so far.
+    pub fn length(&self) -> u64 {
+        self.written + self.stage.filled as u64
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// When the system refuses. What was appended before is kept; the next call must bring the same bytes again.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        let mut rest = &bytes[self.taken..];
+        loop {
+            if self.stage.filled == STAGE_BYTES
+                && let Err(error) = self.write_stage()
+            {
+                self.taken = bytes.len() - rest.len();
+                return Err(self.trouble("cannot be written", error));
+            }
+            if rest.is_empty() {
+                self.taken = 0;
+                return Ok(());
+            }
+            rest = self.stage.fill(rest);
+        }
+    }
+
+    /// Writes a full stage.
+    fn write_stage(&mut self) -> io::Result<()> {
+        self.write_at(STAGE_BYTES, self.written)?;
+        self.written += STAGE_BYTES as u64;
+        self.stage.filled = 0;
+        if !self.direct && self.written - self.started >= WRITEBACK_BYTES {
+            start_writeback(&self.file, self.started, self.written - self.started);
+            self.started = self.written;
+        }
+        Ok(())
+    }
+
+    fn write_at(&mut self, length: usize, at: u64) -> io::Result<()> {
+        match self.file.write_all_at(self.stage.bytes(length), at) {
+            // The file system takes the flag, but not our alignment: go on through the page cache.
+            Err(error) if self.direct && error.kind() == ErrorKind::InvalidInput => {
+                self.direct = false;
+                let flags = rustix::fs::fcntl_getfl(&self.file)?;
+                rustix::fs::fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
+                self.file.write_all_at(self.stage.bytes(length), at)
+            }
+            result => result,
+        }
+    }
+
+    /// Makes everything that was appended durable. With direct I/O up to a block of zeros may stand behind it until the end.
+    ///
+    /// # Errors
+    /// When the system refuses. Nothing is lost; it may be tried again.
+    pub fn flush(&mut self) -> Result<(), Trouble> {
+        let filled = self.stage.filled;
+        let length = if self.direct { filled.next_multiple_of(ALIGNMENT) } else { filled };
+        let start = self.stage.offset;
+        self.stage.memory[start + filled..start + length].fill(0);
+        let flushed = if length > 0 { self.write_at(length, self.written) } else { Ok(()) };
+        flushed.and_then(|()| self.file.sync_data()).map_err(|error| self.trouble("cannot be written", error))
+    }
+
+    /// Gives the complete file its final name, durably.
+    ///
+    /// # Errors
+    /// When the system refuses. Nothing is lost; it may be tried again.
+    pub fn finish(&mut self) -> Result<(), Trouble> {
+        self.flush()?;
+        self.file.set_len(self.length()).and_then(|()| self.file.sync_all()).map_err(|error| self.trouble("cannot be written", error))?;
+        if !self.options.replace && self.target.symlink_metadata().is_ok() {
+            return Err(exists(&self.target));
+        }
+        std::fs::rename(&self.partial, &self.target).map_err(|error| self.trouble("cannot be renamed", error))?;
+        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.trouble("its directory cannot be synced", error))
+    }
+
+    fn trouble(&self, what: &str, error: io::Error) -> Trouble {
+        io_trouble(&self.partial, what, error)
+    }
+}
+
+/// Trouble with the file at `path`. A disk that is full or fails may be well again later; a permission will not come by waiting.
+pub(crate) fn io_trouble(path: &Path, what: &str, error: io::Error) -> Trouble {
+    let what = if error.kind() == ErrorKind::StorageFull || error.kind() == ErrorKind::QuotaExceeded { "no space left on the device" } else { what };
+    let message = format!("{}: {what}", path.display());
+    let lasting = matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem);
+    let trouble = if lasting { Trouble::lasting(TroubleKind::Io, message) } else { Trouble::passing(TroubleKind::Io, message) };
+    trouble.because(error)
+}
+
+fn exists(target: &Path) -> Trouble {
+    let message = format!("{} exists; give another --to, or --force to replace it", target.display());
+    Trouble::lasting(TroubleKind::Configuration, message)
+}
+
+fn cannot_create(partial: &Path, error: io::Error) -> Trouble {
+    let folder = partial.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let message = match error.kind() {
+        ErrorKind::NotFound => format!("the directory {} does not exist", folder.display()),
+        ErrorKind::PermissionDenied => format!("the directory {} is not writable for this user", folder.display()),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => format!("{} is a symbolic link, which is not followed", partial.display()),
+        _ => format!("{} cannot be created", partial.display()),
+    };
+    Trouble::lasting(TroubleKind::Io, message).because(error)
+}
+
+/// Makes sure that nobody else writes the file, for as long as it is open.
+///
+/// # Errors
+/// [`TroubleKind::Busy`], naming the process that does.
+pub(crate) fn claim(file: &File, path: &Path) -> Result<(), Trouble> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let who = holder(file).map_or("another process".to_owned(), |pid| format!("process {pid}"));
+            Err(Trouble::lasting(TroubleKind::Busy, format!("{} is being written by {who}", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(io_trouble(path, "cannot be locked", error)),
+    }
+}
+
+/// Who holds the lock, where the system tells (Linux: proc(5), `/proc/locks`).
+fn holder(file: &File) -> Option<u32> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let is_flock = words.next()? == "FLOCK";
+        let pid = words.nth(2)?.parse().ok()?;
+        let place = words.next()?;
+        (is_flock && place.rsplit(':').next() == Some(&inode)).then_some(pid)
+    })
+}
+
+/// Whether passing the page cache by is known to be sound and fast on the file system of `target` (statfs(2): ext, XFS).
+#[cfg(target_os = "linux")]
+fn suits_direct(target: &Path) -> bool {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::statfs(folder).is_ok_and(|stat| matches!(stat.f_type, 0xef53 | 0x5846_5342))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn suits_direct(_: &Path) -> bool {
+    false
+}
+
+/// Has the system start writing back, without waiting for it.
+#[cfg(target_os = "linux")]
+fn start_writeback(file: &File, from: u64, length: u64) {
+    let _ = rustix::fs::fadvise(file, from, std::num::NonZero::new(length), rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_writeback(_: &File, _: u64, _: u64) {}

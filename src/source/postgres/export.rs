@@ -1,0 +1,364 @@
+//! What is to be read, and how it is cut into ranges.
+
+use super::catalog::{self, Column, Relation, RelationKind};
+use super::pattern::NamePattern;
+use super::session::{RowSecurity, Session};
+use super::sql::{fragment, identifier, qualified, shown};
+use super::types::{Form, Types};
+use crate::format::copy_text::{Kind, RowEncoder};
+use crate::trouble::{Trouble, TroubleKind};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Pages of a range, if the rows are all on them: 2 MiB at the usual page size. Much smaller, and starting a query for each shows;
+/// much larger, and lanes that run ahead hold more than the budget.
+const RANGE_PAGES: u64 = 256;
+
+/// Page ranges can be read without visiting other pages from this version on.
+const TID_RANGE_SCAN: u32 = 140_000;
+
+/// What a user asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Only these columns, in this order.
+    pub columns: Option<Vec<String>>,
+    /// Only rows for which this SQL condition holds.
+    pub filter: Option<String>,
+    /// Only so many rows.
+    pub limit: Option<u64>,
+    /// In the order of these SQL expressions.
+    pub order_by: Option<String>,
+    /// Into how many files, read side by side; 1 unless files for each lane are wanted.
+    pub parts: u32,
+}
+
+/// Tables or a query.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// Tables by name or pattern.
+    Tables(Vec<NamePattern>),
+    /// One query.
+    Query(String),
+}
+
+/// How the rows of an export are reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum ReadMode {
+    /// By page ranges, on any number of lanes.
+    Pages,
+    /// By one statement on one lane.
+    OneLane {
+        /// Why not by pages.
+        reason: String,
+    },
+}
+
+/// One table or query, ready to be read.
+pub struct Export {
+    /// What it is called: the table's name, or `query`.
+    pub name: String,
+    /// The table's schema, where there is one.
+    pub schema: Option<String>,
+    /// The columns' names, as they become keys.
+    pub columns: Vec<String>,
+    /// How the rows are reached.
+    pub mode: ReadMode,
+    /// Rows, as the planner guesses.
+    pub estimated_rows: Option<u64>,
+    /// Bytes of the table.
+    pub bytes: u64,
+    /// What is read at a time, in order.
+    pub ranges: Arc<[Range]>,
+    /// The first range of each output.
+    pub part_starts: Vec<u32>,
+    /// Everything that decides which rows come and what they look like, for comparing runs.
+    pub identity: Value,
+    kinds: Vec<Kind>,
+}
+
+/// What a lane reads at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Which range, from 0.
+    pub number: u32,
+    /// Which output.
+    pub part: u32,
+    /// The statement that reads it.
+    pub sql: Arc<str>,
+    /// Where its rows come from, for people and the journal.
+    pub origin: Arc<str>,
+}
+
+fn refused(message: impl Into<String>) -> Trouble {
+    Trouble::lasting(TroubleKind::Configuration, message)
+}
+
+impl Export {
+    /// Looks up what a selection means, one export for each table.
+    ///
+    /// # Errors
+    /// When something does not exist, may not be read, or is not SQL.
+    pub fn plan(session: &mut Session, selection: &Selection, request: &Request) -> Result<Vec<Export>, Trouble> {
+        match selection {
+            Selection::Query(sql) => Ok(vec![Export::of_query(session, sql, request)?]),
+            Selection::Tables(patterns) => {
+                let relations = catalog::resolve(session, patterns)?;
+                relations.into_iter().map(|relation| Export::of_table(session, &relation, request)).collect()
+            }
+        }
+    }
+
+    /// Encodes the rows as they come.
+    pub fn encoder(&self) -> RowEncoder {
+        RowEncoder::new(self.columns.iter().map(String::as_str).zip(self.kinds.iter().cloned()))
+    }
+
+    fn of_query(session: &mut Session, sql: &str, request: &Request) -> Result<Export, Trouble> {
+        let sql = sql.trim().trim_end_matches(';');
+        let described = session.describe(sql)?;
+        let aliases: Vec<String> = (1..=described.len()).map(|number| format!("c{number}")).collect();
+        let columns = described.into_iter().map(|(name, type_oid)| Column { name, type_oid, is_readable: true }).collect();
+        let from = format!("{} AS r({})", fragment(sql), aliases.join(","));
+        // A query without columns takes no list of aliases.
+        let from = if aliases.is_empty() { format!("{} AS r", fragment(sql)) } else { from };
+        let (columns, aliases) = select(columns, aliases, request, "the query")?;
+        let forms = forms(session, &columns)?;
+        let list = select_list(&aliases, &forms);
+        let statement = Statement { list, from, request };
+        let reason = "it is a query".to_owned();
+        Ok(Export {
+            name: "query".into(),
+            schema: None,
+            mode: ReadMode::OneLane { reason },
+            estimated_rows: None,
+            bytes: 0,
+            ranges: Arc::new([statement.whole("query")]),
+            part_starts: vec![0],
+            identity: json!({ "query": sql, "columns": names(&columns), "filter": request.filter, "limit": request.limit, "order_by": request.order_by }),
+            columns: names(&columns),
+            kinds: kinds(&forms),
+        })
+    }
+
+    fn of_table(session: &mut Session, relation: &Relation, request: &Request) -> Result<Export, Trouble> {
+        let shown = relation.shown();
+        if relation.is_filtered && session.row_security() == RowSecurity::Refuse {
+            return Err(refused(format!(
+                "a row-security policy of {shown} hides rows from role {}; use a role that bypasses it, or --row-security apply to export what it lets through",
+                session.server().role
+            )));
+        }
+        let all = catalog::columns(session, relation)?;
+        let quoted = all.iter().map(|column| identifier(&column.name)).collect();
+        let (columns, quoted) = select(all, quoted, request, &shown)?;
+        readable(session, &columns, &shown)?;
+        let forms = forms(session, &columns)?;
+        let list = select_list(&quoted, &forms);
+        let heaps = match heaps(session, relation, request)? {
+            Ok(heaps) => heaps,
+            Err(reason) => {
+                let statement = Statement { list, from: qualified(&relation.schema, &relation.name), request };
+                let ranges: Arc<[Range]> = Arc::new([statement.whole(&shown)]);
+                return Ok(Export::of_parts(relation, &columns, &forms, ReadMode::OneLane { reason }, ranges, vec![0], request));
+            }
+        };
+        let parts = request.parts.max(1);
+        let cut = Cut::new(&heaps, parts);
+        let ranges = cut.ranges(&heaps, &list, request);
+        let mut export = Export::of_parts(relation, &columns, &forms, ReadMode::Pages, ranges, cut.part_starts(), request);
+        export.bytes = heaps.iter().map(|heap| heap.bytes).sum();
+        export.estimated_rows = heaps.iter().map(|heap| heap.estimated_rows).sum();
+        Ok(export)
+    }
+
+    fn of_parts(
+        relation: &Relation,
+        columns: &[Column],
+        forms: &[Form],
+        mode: ReadMode,
+        ranges: Arc<[Range]>,
+        part_starts: Vec<u32>,
+        request: &Request,
+    ) -> Export {
+        Export {
+            name: relation.name.clone(),
+            schema: Some(relation.schema.clone()),
+            columns: names(columns),
+            mode,
+            estimated_rows: relation.estimated_rows.filter(|_| request.filter.is_none()).map(|rows| rows.min(request.limit.unwrap_or(rows))),
+            bytes: relation.bytes,
+            ranges,
+            part_starts,
+            identity: json!({
+                "table": relation.shown(), "oid": relation.oid, "file_node": relation.file_node, "columns": names(columns),
+                "filter": request.filter, "limit": request.limit, "order_by": request.order_by, "parts": request.parts.max(1),
+            }),
+            kinds: kinds(forms),
+        }
+    }
+
+    /// What is exported, as a person would write it.
+    pub fn shown(&self) -> String {
+        self.schema.as_ref().map_or_else(|| self.name.clone(), |schema| shown(schema, &self.name))
+    }
+
+    /// Whether reading a range again under the same snapshot surely gives the same rows in the same order.
+    pub fn repeats_exactly(&self) -> bool {
+        self.mode == ReadMode::Pages
+    }
+}
+
+fn names(columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|column| column.name.clone()).collect()
+}
+
+fn kinds(forms: &[Form]) -> Vec<Kind> {
+    let kind = |form: &Form| match form {
+        Form::Plain(kind) => kind.clone(),
+        Form::ToJson => Kind::Json,
+    };
+    forms.iter().map(kind).collect()
+}
+
+fn forms(session: &mut Session, columns: &[Column]) -> Result<Vec<Form>, Trouble> {
+    let types = Types::load(session, columns.iter().map(|column| column.type_oid))?;
+    Ok(columns.iter().map(|column| types.form(column.type_oid)).collect())
+}
+
+fn select_list(quoted: &[String], forms: &[Form]) -> String {
+    let item = |(name, form): (&String, &Form)| match form {
+        Form::Plain(_) => name.clone(),
+        Form::ToJson => format!("pg_catalog.to_json({name})"),
+    };
+    quoted.iter().zip(forms).map(item).collect::<Vec<_>>().join(", ")
+}
+
+/// The columns that are asked for, with what they are called in the statement.
+fn select(all: Vec<Column>, quoted: Vec<String>, request: &Request, of: &str) -> Result<(Vec<Column>, Vec<String>), Trouble> {
+    let Some(wanted) = &request.columns else { return Ok((all, quoted)) };
+    let find = |name: &String| {
+        let place = all.iter().position(|column| column.name == *name).ok_or_else(|| {
+            let near = all.iter().map(|column| (strsim::jaro_winkler(name, &column.name), &column.name)).max_by(|a, b| a.0.total_cmp(&b.0));
+            let hint = near.filter(|(likeness, _)| *likeness > 0.7).map_or(String::new(), |(_, near)| format!("; did you mean `{near}`?"));
+            refused(format!("{of} has no column `{name}`{hint}"))
+        })?;
+        Ok((all[place].clone(), quoted[place].clone()))
+    };
+    Ok(wanted.iter().map(find).collect::<Result<Vec<_>, Trouble>>()?.into_iter().unzip())
+}
+
+fn readable(session: &Session, columns: &[Column], of: &str) -> Result<(), Trouble> {
+    let hidden: Vec<&str> = columns.iter().filter(|column| !column.is_readable).map(|column| column.name.as_str()).collect();
+    let role = &session.server().role;
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    Err(refused(if hidden.len() == columns.len() {
+        format!("role {role} has no SELECT privilege on {of}; GRANT it, or connect as another role")
+    } else {
+        format!("role {role} may not read the columns {} of {of}; name the others with --columns", hidden.join(", "))
+    }))
+}
+
+/// The heaps whose pages hold the relation's rows, or why it has to be read as one.
+fn heaps(session: &mut Session, relation: &Relation, request: &Request) -> Result<Result<Vec<Relation>, String>, Trouble> {
+    let reason = match relation.kind {
+        _ if request.order_by.is_some() => Some("--order-by needs all rows at once"),
+        _ if request.limit.is_some() => Some("--limit counts over the whole table"),
+        _ if session.server().version < TID_RANGE_SCAN => Some("the server cannot read page ranges before version 14"),
+        _ if relation.is_filtered => Some("a row-security policy applies"),
+        RelationKind::View => Some("it is a view"),
+        RelationKind::Foreign => Some("it is a foreign table"),
+        RelationKind::Table if relation.has_children => Some("other tables inherit from it"),
+        RelationKind::Table | RelationKind::MaterializedView if !relation.is_heap => Some("its rows are not on heap pages"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        return Ok(Err(reason.to_owned()));
+    }
+    if relation.kind != RelationKind::Partitioned {
+        return Ok(Ok(vec![relation.clone()]));
+    }
+    let leaves = catalog::leaves(session, relation)?;
+    let unfit = leaves.iter().find(|leaf| leaf.kind != RelationKind::Table || !leaf.is_heap || leaf.is_filtered);
+    if let Some(leaf) = unfit {
+        return Ok(Err(format!("its partition {} cannot be read by pages", leaf.shown())));
+    }
+    if !catalog::may_read(session, &leaves)? {
+        return Ok(Err("this role may not read its partitions directly".to_owned()));
+    }
+    Ok(Ok(leaves))
+}
+
+/// A statement but for the pages.
+struct Statement<'a> {
+    list: String,
+    from: String,
+    request: &'a Request,
+}
+
+impl Statement<'_> {
+    /// All rows by one statement.
+    fn whole(&self, shown: &str) -> Range {
+        let Statement { list, from, request } = self;
+        let filter = request.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE {}", fragment(filter)));
+        let order = request.order_by.as_ref().map_or(String::new(), |order| format!(" ORDER BY\n{order}\n"));
+        let limit = request.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
+        let sql = format!("COPY (SELECT {list} FROM {from}{filter}{order}{limit}) TO STDOUT").into();
+        Range { number: 0, part: 0, sql, origin: shown.into() }
+    }
+}
+
+/// Page ranges, by heap: first page and the page behind the last, none for "to the end".
+struct Cut {
+    ranges: Vec<(usize, u64, Option<u64>, u32)>,
+}
+
+impl Cut {
+    /// Cuts heaps into ranges whose size depends on the heap alone, so that more lanes do not change what is written.
+    fn new(heaps: &[Relation], parts: u32) -> Cut {
+        let mut ranges: Vec<(usize, u64, Option<u64>, u32)> = Vec::new();
+        for (heap, relation) in heaps.iter().enumerate() {
+            let step = pages_of_range(relation);
+            // A heap without pages may have had its first one since: the snapshot sees nothing there, and so do we.
+            let starts = (0..relation.pages.max(1)).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+            ranges.extend(starts.map(|first| (heap, first, (first + step < relation.pages).then_some(first + step), 0)));
+        }
+        let count = ranges.len() as u64;
+        let parts = u64::from(parts).min(count);
+        for (index, range) in (0..).zip(&mut ranges) {
+            range.3 = u32::try_from(index * parts / count).unwrap_or(0);
+        }
+        Cut { ranges }
+    }
+
+    fn ranges(&self, heaps: &[Relation], list: &str, request: &Request) -> Arc<[Range]> {
+        let filter = request.filter.as_ref().map_or(String::new(), |filter| format!(" AND {}", fragment(filter)));
+        let range = |(number, (heap, first, end, part)): (u32, &(usize, u64, Option<u64>, u32))| {
+            let relation = &heaps[*heap];
+            let until = end.map_or(String::new(), |end| format!(" AND ctid < '({end},0)'"));
+            let from = qualified(&relation.schema, &relation.name);
+            let sql = format!("COPY (SELECT {list} FROM ONLY {from} WHERE ctid >= '({first},0)'{until}{filter}) TO STDOUT").into();
+            let last = end.map_or("end".to_owned(), |end| (end - 1).to_string());
+            Range { number, part: *part, sql, origin: format!("{} pages {first}-{last}", relation.shown()).into() }
+        };
+        (0..).zip(&self.ranges).map(range).collect()
+    }
+
+    fn part_starts(&self) -> Vec<u32> {
+        let mut starts = Vec::new();
+        for (number, (.., part)) in (0..).zip(&self.ranges) {
+            if starts.len() <= *part as usize {
+                starts.push(number);
+            }
+        }
+        starts
+    }
+}
+
+/// Fewer pages where much of the data is out of line.
+fn pages_of_range(relation: &Relation) -> u64 {
+    (RANGE_PAGES * relation.heap_bytes / relation.bytes.max(1)).clamp(1, RANGE_PAGES)
+}

@@ -1,0 +1,28 @@
+//! Postgres tables and queries as a source: `COPY … TO STDOUT` over several connections that share one exported snapshot.
+//!
+//! [`ConnInfo`] says where the server is, [`Session`] holds the snapshot and asks the catalog, [`Export`] is what is to be read and how
+//! it is cut into ranges, and [`CopySource`] reads it. [`Transcoder`] turns what was read into JSON lines, on the workers.
+
+mod catalog;
+mod connect;
+mod conninfo;
+mod export;
+mod lane;
+mod pattern;
+mod session;
+mod sql;
+mod tls;
+mod transcode;
+mod types;
+mod wire;
+
+pub use catalog::{Column, Relation, RelationKind};
+pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
+pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
+pub use export::{Export, Range, ReadMode, Request, Selection};
+pub use lane::{ChunkLimits, CopySource, Expansion};
+pub use pattern::{NamePattern, PatternError};
+pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};
+pub use sql::{identifier, identifier_list, literal};
+pub use transcode::{Compression, Transcoder, Validator};
+pub use wire::{CopyRun, DataRow, Frame, FramingError, Message, RawConnection, Row, ServerError, ShutdownHandle, Transaction, WireError, copy_run, frame};

@@ -1,0 +1,248 @@
+//! The control connection: one transaction that holds the snapshot everything is read under.
+
+use super::connect::{ConnectError, ConnectErrorKind, Connector};
+use super::sql::literal;
+use crate::trouble::{Trouble, TroubleKind};
+use postgres::{Client, SimpleQueryMessage};
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Instant;
+
+/// What is pinned in every transaction, so that the same rows always give the same text. `search_path` and `lc_monetary` stay as they are.
+const PINNED: &[(&str, &str)] = &[
+    ("client_encoding", "'UTF8'"),
+    ("\"TimeZone\"", "'UTC'"),
+    ("\"DateStyle\"", "'ISO, MDY'"),
+    ("\"IntervalStyle\"", "'postgres'"),
+    ("bytea_output", "'hex'"),
+    ("extra_float_digits", "1"),
+    ("xmlbinary", "'base64'"),
+    ("quote_all_identifiers", "off"),
+    // Each scan starts at the first page, and runs in one process: the order of rows is the order in the table.
+    ("synchronize_seqscans", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("jit", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+];
+
+/// What else is pinned where pages are read by number: a filter must not make the planner use an index and visit them in another order.
+const PINNED_FOR_PAGES: &[(&str, &str)] = &[("enable_indexscan", "off"), ("enable_indexonlyscan", "off"), ("enable_bitmapscan", "off")];
+
+/// What to do about policies that would hide rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowSecurity {
+    /// Refuse to read a table that has one: an export must not miss rows silently.
+    #[default]
+    Refuse,
+    /// Read what the policy lets this role see.
+    Apply,
+}
+
+/// What the server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerFacts {
+    /// Number of the version, like 150018.
+    pub version: u32,
+    /// Its text, like `15.18`.
+    pub version_text: String,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub role: String,
+    /// Encoding of the database.
+    pub encoding: String,
+    /// Bytes of a page.
+    pub block_bytes: u64,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+    /// Names this cluster among all, if we may know.
+    pub system_identifier: Option<String>,
+    /// The timeline, if we may know.
+    pub timeline: Option<u32>,
+}
+
+/// What is known of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SnapshotFacts {
+    /// The id under which other sessions can import it.
+    pub id: String,
+    /// `xmin:xmax:xip`, as `pg_current_snapshot()` prints it.
+    pub transactions: String,
+    /// Where the write-ahead log was when it was taken.
+    pub lsn: Option<String>,
+    /// When it was taken, by the server's clock.
+    pub taken_at: String,
+}
+
+/// A transaction that holds a snapshot, and answers questions.
+pub struct Session {
+    client: Client,
+    server: ServerFacts,
+    snapshot: SnapshotFacts,
+    since: Instant,
+    row_security: RowSecurity,
+}
+
+/// One row of an answer: text or NULL.
+pub(super) type Row = Vec<Option<String>>;
+
+impl Session {
+    /// Connects, begins a transaction, and exports its snapshot.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub fn open(connector: &Connector, row_security: RowSecurity) -> Result<Session, Trouble> {
+        let mut client = connector.client().map_err(connect_trouble)?;
+        let version = server_version(&mut client)?;
+        run(&mut client, &begin(None, row_security, version, false), "begin a transaction")?;
+        let since = Instant::now();
+        let snapshot = snapshot_facts(&mut client)?;
+        let server = server_facts(&mut client, version)?;
+        Ok(Session { client, server, snapshot, since, row_security })
+    }
+
+    /// What the server says of itself.
+    pub fn server(&self) -> &ServerFacts {
+        &self.server
+    }
+
+    /// The snapshot that this transaction holds.
+    pub fn snapshot(&self) -> &SnapshotFacts {
+        &self.snapshot
+    }
+
+    /// When the snapshot was taken, by our clock.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// What is done about policies.
+    pub fn row_security(&self) -> RowSecurity {
+        self.row_security
+    }
+
+    /// The statements that begin a transaction on another connection under the same snapshot.
+    pub(super) fn begin_elsewhere(&self, pages: bool) -> String {
+        begin(Some(&self.snapshot.id), self.row_security, self.server.version, pages)
+    }
+
+    /// Asks something; `doing` completes "cannot …" when it fails.
+    pub(super) fn ask(&mut self, sql: &str, doing: &str) -> Result<Vec<Row>, Trouble> {
+        run(&mut self.client, sql, doing)
+    }
+
+    /// Names and type ids of a query's columns. The query is not run.
+    pub(super) fn describe(&mut self, sql: &str) -> Result<Vec<(String, u32)>, Trouble> {
+        let statement = self.client.prepare(sql).map_err(|error| query_trouble(&error, "prepare the query"))?;
+        Ok(statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().oid())).collect())
+    }
+}
+
+/// The statements that begin a transaction with everything pinned, under `snapshot` if there is one.
+fn begin(snapshot: Option<&str>, row_security: RowSecurity, version: u32, pages: bool) -> String {
+    let mut sql = String::from("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;");
+    if let Some(snapshot) = snapshot {
+        let _ = write!(sql, "SET TRANSACTION SNAPSHOT {};", literal(snapshot));
+    }
+    let newer = if version >= 170_000 { &[("transaction_timeout", "0")][..] } else { &[] };
+    let for_pages = if pages { PINNED_FOR_PAGES } else { &[] };
+    for (name, value) in PINNED.iter().chain(newer).chain(for_pages) {
+        let _ = write!(sql, "SET LOCAL {name} = {value};");
+    }
+    let _ = write!(sql, "SET LOCAL row_security = {};", if row_security == RowSecurity::Apply { "on" } else { "off" });
+    sql
+}
+
+fn run(client: &mut Client, sql: &str, doing: &str) -> Result<Vec<Row>, Trouble> {
+    let messages = client.simple_query(sql).map_err(|error| query_trouble(&error, doing))?;
+    let rows = messages.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()),
+        _ => None,
+    });
+    Ok(rows.collect())
+}
+
+/// The one row of an answer that always has one.
+fn one(client: &mut Client, sql: &str, doing: &str) -> Result<Row, Trouble> {
+    let missing = || Trouble::lasting(TroubleKind::Unavailable, format!("cannot {doing}: the server gave no answer"));
+    run(client, sql, doing)?.pop().ok_or_else(missing)
+}
+
+fn text(row: &mut Row, column: usize) -> String {
+    row[column].take().unwrap_or_default()
+}
+
+fn server_version(client: &mut Client) -> Result<u32, Trouble> {
+    let mut row = one(client, "SELECT pg_catalog.current_setting('server_version_num')", "ask for the server's version")?;
+    let version = text(&mut row, 0).parse().unwrap_or(0);
+    if version < 130_000 {
+        let message = format!("the server is version {}; versions from 13 on are supported", version / 10_000);
+        return Err(Trouble::lasting(TroubleKind::Configuration, message));
+    }
+    Ok(version)
+}
+
+fn snapshot_facts(client: &mut Client) -> Result<SnapshotFacts, Trouble> {
+    let sql = "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot(),
+        CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_insert_lsn() END,
+        pg_catalog.now()";
+    let mut row = one(client, sql, "export a snapshot")?;
+    Ok(SnapshotFacts { id: text(&mut row, 0), transactions: text(&mut row, 1), lsn: row[2].take(), taken_at: text(&mut row, 3) })
+}
+
+fn server_facts(client: &mut Client, version: u32) -> Result<ServerFacts, Trouble> {
+    let sql = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_database(), current_user,
+        pg_catalog.current_setting('server_encoding'), pg_catalog.current_setting('block_size'), pg_catalog.pg_is_in_recovery(),
+        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
+        pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')";
+    let mut row = one(client, sql, "ask what the server is")?;
+    let may = |row: &Row, column: usize| row[column].as_deref() == Some("t");
+    let (may_identify, may_date) = (may(&row, 6), may(&row, 7));
+    let identity = |client: &mut Client, sql| Ok::<_, Trouble>(one(client, sql, "ask which cluster this is")?.swap_remove(0));
+    let system_identifier = if may_identify { identity(client, "SELECT system_identifier FROM pg_catalog.pg_control_system()")? } else { None };
+    let timeline = if may_date { identity(client, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()")? } else { None };
+    Ok(ServerFacts {
+        version,
+        version_text: text(&mut row, 0),
+        database: text(&mut row, 1),
+        role: text(&mut row, 2),
+        encoding: text(&mut row, 3),
+        block_bytes: text(&mut row, 4).parse().unwrap_or(8192),
+        in_recovery: may(&row, 5),
+        system_identifier,
+        timeline: timeline.and_then(|timeline| timeline.parse().ok()),
+    })
+}
+
+/// A failed connection in the engine's words.
+pub(super) fn connect_trouble(error: ConnectError) -> Trouble {
+    let kind = if matches!(error.kind(), ConnectErrorKind::Config) { TroubleKind::Configuration } else { TroubleKind::Unavailable };
+    let message = error.to_string();
+    let trouble = if error.is_transient() { Trouble::passing(kind, message) } else { Trouble::lasting(kind, message) };
+    match std::error::Error::source(&error).map(ToString::to_string) {
+        Some(cause) => trouble.because(cause),
+        None => trouble,
+    }
+}
+
+/// A refused or failed question on the control connection. The snapshot is gone with the connection, so no such trouble passes.
+fn query_trouble(error: &postgres::Error, doing: &str) -> Trouble {
+    let Some(server) = error.as_db_error() else {
+        let message = format!("cannot {doing}: the control connection is lost, and with it the snapshot");
+        return Trouble::lasting(TroubleKind::Unavailable, message).because(error.to_string());
+    };
+    let mut message = format!("cannot {doing}: {}", server.message());
+    for (label, more) in [(" (", server.detail()), ("; ", server.hint())] {
+        if let Some(more) = more {
+            message.push_str(label);
+            message.push_str(more);
+            message.push_str(if label == " (" { ")" } else { "" });
+        }
+    }
+    // Class 42 is "syntax error or access rule violation", 22 "data exception": what was asked for is at fault, not the server.
+    let asked_wrong = matches!(&server.code().code()[..2], "42" | "22" | "0A");
+    Trouble::lasting(if asked_wrong { TroubleKind::Configuration } else { TroubleKind::Unavailable }, message)
+}

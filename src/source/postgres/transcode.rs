@@ -1,0 +1,197 @@
+//! Handlers for what was read: is it sound, and make JSON lines of it.
+
+use super::lane::Expansion;
+use super::wire::frame;
+use crate::batch::{Batch, Buffer, Content, Pool};
+use crate::format::Output;
+use crate::chunk::Payload;
+use crate::format::copy_text::{PADDING, RowEncoder, Scratch};
+use crate::processor::{Done, Handler, HandlerError, Rejected, Work};
+use std::sync::Arc;
+
+/// Bytes of a message before the row: its kind and its length.
+const HEAD: usize = 5;
+
+/// Buffers are kept for the next chunk if they are no larger than so many times the chunk.
+const KEPT_EXPANSION: usize = 8;
+
+/// The rows of a buffer of messages: where each begins and ends.
+fn rows(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let next = frame(&bytes[at..]).ok().flatten()?;
+        let row = (at + HEAD, at + next.len);
+        at += next.len;
+        Some(row)
+    })
+}
+
+/// Checks that rows are text that JSON can hold. Only databases without an encoding (`SQL_ASCII`) can fail this: the server vouches for
+/// all others.
+pub struct Validator {
+    checks_encoding: bool,
+}
+
+impl Validator {
+    /// For a database with this encoding.
+    pub fn new(encoding: &str) -> Validator {
+        Validator { checks_encoding: encoding == "SQL_ASCII" }
+    }
+}
+
+impl Handler<Batch> for Validator {
+    fn run(&self, work: &Work<Batch>) -> Result<Done<Batch>, HandlerError> {
+        let Content::Frames(buffer) = work.payload.content() else { return Ok(Done::same()) };
+        let bytes = buffer.bytes();
+        if !self.checks_encoding || rows(bytes).all(|(start, end)| std::str::from_utf8(&bytes[start..end]).is_ok()) {
+            return Ok(Done::same());
+        }
+        let mut sound = Vec::with_capacity(bytes.len() + PADDING);
+        let mut kept = 0;
+        let mut rejected = Vec::new();
+        for (number, (start, end)) in (0..).zip(rows(bytes)) {
+            match std::str::from_utf8(&bytes[start..end]) {
+                Ok(_) => {
+                    sound.extend_from_slice(&bytes[start - HEAD..end]);
+                    kept += 1;
+                }
+                Err(error) => {
+                    let reason = format!("not UTF-8: byte {} of the row is part of no character", error.valid_up_to() + 1);
+                    rejected.push(reject(number, reason, &bytes[start..end]));
+                }
+            }
+        }
+        Ok(Done::with(Batch::frames(Buffer::with_padding(sound), kept)).rejecting(rejected))
+    }
+}
+
+fn reject(row: u64, reason: String, raw: &[u8]) -> Rejected {
+    Rejected { row, reason, raw: raw.strip_suffix(b"\n").unwrap_or(raw).into() }
+}
+
+/// What happens to the lines of a chunk before they are written. Each chunk is compressed for itself, so that workers can do it side by
+/// side and the output can be cut behind any of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "method", rename_all = "snake_case")]
+pub enum Compression {
+    /// Nothing.
+    #[default]
+    None,
+    /// A gzip member.
+    Gzip {
+        /// From 1, fast, to 9, small.
+        level: u32,
+    },
+    /// A zstd frame.
+    Zstd {
+        /// From 1, fast, to 22, small.
+        level: i32,
+    },
+}
+
+/// Makes JSON lines of rows.
+pub struct Transcoder {
+    encoder: RowEncoder,
+    compression: Compression,
+    expansion: Arc<Expansion>,
+    pool: Pool,
+}
+
+impl Transcoder {
+    /// For rows that `encoder` knows. `workers` run it at the same time; `expansion` is told how much larger rows get.
+    pub fn new(encoder: RowEncoder, compression: Compression, expansion: Arc<Expansion>, chunk_bytes: usize, workers: usize) -> Transcoder {
+        let pool = Pool::new(chunk_bytes * KEPT_EXPANSION, workers * 2);
+        Transcoder { encoder, compression, expansion, pool }
+    }
+
+    /// The lines of all rows that can be encoded, and the others.
+    fn encode(&self, buffer: &Buffer) -> (Output, Vec<Rejected>) {
+        let mut output = Output::reusing(self.pool.take(self.expansion.room(buffer.bytes().len())));
+        let mut scratch = Scratch::default();
+        let mut rejected = Vec::new();
+        for (number, (start, end)) in (0..).zip(rows(buffer.bytes())) {
+            if buffer.bytes()[start..end].last() != Some(&b'\n') {
+                rejected.push(reject(number, "the row does not end where its message does".into(), &buffer.bytes()[start..end]));
+                continue;
+            }
+            if let Err(fault) = self.encoder.encode(buffer.padded(), start, &mut output, &mut scratch) {
+                rejected.push(reject(number, fault.to_string(), &buffer.bytes()[start..end]));
+            }
+        }
+        (output, rejected)
+    }
+
+    fn compress(&self, output: Output) -> Result<Buffer, HandlerError> {
+        let (memory, length) = output.into_parts();
+        let lines = Buffer::new(memory, length, &self.pool);
+        let packed = match self.compression {
+            Compression::None => return Ok(lines),
+            // A chunk without rows adds nothing, not even an empty member.
+            _ if length == 0 => Ok(Vec::new()),
+            Compression::Gzip { level } => gzip(lines.bytes(), level),
+            Compression::Zstd { level } => zstd(lines.bytes(), level),
+        };
+        packed.map(Buffer::of).map_err(|error| HandlerError::new("compression", error.to_string()))
+    }
+}
+
+impl Handler<Batch> for Transcoder {
+    fn run(&self, work: &Work<Batch>) -> Result<Done<Batch>, HandlerError> {
+        let Content::Frames(buffer) = work.payload.content() else { return Ok(Done::same()) };
+        let (output, rejected) = self.encode(buffer);
+        let kept = work.payload.rows() - rejected.len() as u64;
+        self.expansion.learn(buffer.bytes().len(), output.len());
+        let lines = self.compress(output)?;
+        Ok(Done::with(Batch::encoded(lines, kept)).rejecting(rejected))
+    }
+}
+
+#[cfg(feature = "compression")]
+fn gzip(bytes: &[u8], level: u32) -> std::io::Result<Vec<u8>> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::new(level));
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+#[cfg(feature = "compression")]
+fn zstd(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    use std::cell::RefCell;
+    thread_local! {
+        /// A compressor's tables are large: one for each worker, and not one for each chunk.
+        static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+    }
+    COMPRESSOR.with_borrow_mut(|kept| {
+        if kept.as_ref().is_none_or(|(kept_level, _)| *kept_level != level) {
+            let mut compressor = zstd::bulk::Compressor::new(level)?;
+            compressor.include_checksum(true)?;
+            *kept = Some((level, compressor));
+        }
+        let (_, compressor) = kept.as_mut().expect("just made");
+        compressor.compress(bytes)
+    })
+}
+
+#[cfg(not(feature = "compression"))]
+fn gzip(_: &[u8], _: u32) -> std::io::Result<Vec<u8>> {
+    Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this program was built without the feature `compression`"))
+}
+
+#[cfg(not(feature = "compression"))]
+fn zstd(_: &[u8], _: i32) -> std::io::Result<Vec<u8>> {
+    gzip(&[], 0)
+}
+
+impl crate::sink::ToRows for Batch {
+    fn rows_raw(&self, each: &mut dyn FnMut(&[u8])) {
+        match self.content() {
+            Content::Frames(buffer) => rows(buffer.bytes()).for_each(|(start, end)| {
+                let row = &buffer.bytes()[start..end];
+                each(row.strip_suffix(b"\n").unwrap_or(row));
+            }),
+            Content::Encoded(buffer, _) => buffer.bytes().split_inclusive(|byte| *byte == b'\n').for_each(|line| {
+                each(line.strip_suffix(b"\n").unwrap_or(line));
+            }),
+        }
+    }
+}

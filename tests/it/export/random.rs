@@ -1,0 +1,1 @@
+//! Random values of random kinds against the server.

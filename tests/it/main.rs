@@ -1,0 +1,6 @@
+//! The one integration test binary: everything that needs a real server, the real program, or both.
+
+mod connect;
+mod export;
+mod fsm;
+mod support;

@@ -1,0 +1,4 @@
+//! What tests share: a real Postgres, the real program, and small helpers.
+
+pub mod cluster;
+pub mod program;
