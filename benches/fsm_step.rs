@@ -40,7 +40,7 @@ impl<'a> Script<'a> {
     }
 
     fn of(&self, chunk: usize) -> &[Event<'a>] {
-        if chunk % RETRIED == 0 { &self.retried } else { &self.smooth }
+        if chunk.is_multiple_of(RETRIED) { &self.retried } else { &self.smooth }
     }
 }
 
@@ -113,7 +113,7 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| {
             for chunk in 0..CHUNKS {
                 let (mut stage, mut attempt) = (Stage::Received, 0);
-                for outcome in if chunk % RETRIED == 0 { &retried[..] } else { &smooth[..] } {
+                for outcome in if chunk.is_multiple_of(RETRIED) { &retried[..] } else { &smooth[..] } {
                     stage = black_box(by_hand(stage, black_box(*outcome), &mut attempt));
                 }
             }

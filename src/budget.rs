@@ -78,13 +78,15 @@ pub struct Ledger {
     /// Ranges that are being read, with the number of their chunks that hold bytes.
     reading: BTreeMap<u32, usize>,
     holds: [bool; Hold::ALL.len()],
+    /// All places for chunks were taken, and not yet enough are free again.
+    crowded: bool,
     closed: bool,
 }
 
 impl Ledger {
     /// An empty ledger.
     pub fn new(band: MemoryBand, max_chunks: usize) -> Ledger {
-        Ledger { band, max_chunks, bytes: 0, peak: 0, chunks: 0, reading: BTreeMap::new(), holds: [false; Hold::ALL.len()], closed: false }
+        Ledger { band, max_chunks, bytes: 0, peak: 0, chunks: 0, reading: BTreeMap::new(), holds: [false; Hold::ALL.len()], crowded: false, closed: false }
     }
 
     /// Whether a chunk of `range` may take `bytes` now. Stops and resumes reading at the water marks on the way.
@@ -98,7 +100,8 @@ impl Ledger {
         if self.chunks == 0 || self.is_lowest(range) && self.reading.get(&range) == Some(&0) {
             return true;
         }
-        if self.holds[Hold::Resident.index()] || self.chunks >= self.max_chunks {
+        self.crowded = self.chunks >= if self.crowded { self.max_chunks / 4 * 3 } else { self.max_chunks }.max(1);
+        if self.holds[Hold::Resident.index()] || self.crowded {
             return false;
         }
         let hold = &mut self.holds[Hold::Memory.index()];
@@ -160,7 +163,8 @@ struct Shared {
 
 struct State {
     ledger: Ledger,
-    waiting: usize,
+    /// What those who wait ask for: range and bytes.
+    waiting: Vec<(u32, usize)>,
     /// Since when each hold has been keeping somebody, and for how long it did before.
     held: [(Option<Moment>, Duration); Hold::ALL.len()],
 }
@@ -199,7 +203,7 @@ impl std::error::Error for Closed {}
 impl Budget {
     /// A budget of `band.high_water_bytes` for at most `max_chunks` chunks in flight.
     pub fn new(band: MemoryBand, max_chunks: usize, clock: Clock) -> Budget {
-        let state = State { ledger: Ledger::new(band, max_chunks), waiting: 0, held: Default::default() };
+        let state = State { ledger: Ledger::new(band, max_chunks), waiting: Vec::new(), held: Default::default() };
         Budget { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), clock }) }
     }
 
@@ -213,9 +217,10 @@ impl Budget {
             if state.ledger.closed {
                 return Err(Closed);
             }
-            state.waiting += 1;
+            state.waiting.push((range, bytes));
             self.shared.changed.wait(&mut state);
-            state.waiting -= 1;
+            let place = state.waiting.iter().position(|wish| *wish == (range, bytes));
+            place.map(|place| state.waiting.swap_remove(place));
         }
         Ok(self.take(&mut state, range, bytes))
     }
@@ -289,7 +294,9 @@ impl Budget {
         if state.ledger.holds != holds {
             state.account(self.shared.clock.now());
         }
-        if state.waiting > 0 {
+        // Waking somebody who has to wait on would cost more than everything else here.
+        let State { ledger, waiting, .. } = &mut *state;
+        if !waiting.is_empty() && (ledger.closed || waiting.iter().any(|(range, bytes)| ledger.admits(*range, *bytes))) {
             self.shared.changed.notify_all();
         }
     }

@@ -26,6 +26,8 @@ use std::time::Duration;
 pub struct GroupLimits {
     /// So many bytes were written since the last flush.
     pub bytes: u64,
+    /// So many chunks were.
+    pub chunks: usize,
     /// So long ago was the first write since the last flush.
     pub age: Duration,
     /// For so long nothing more came.
@@ -34,7 +36,7 @@ pub struct GroupLimits {
 
 impl Default for GroupLimits {
     fn default() -> GroupLimits {
-        GroupLimits { bytes: 64 << 20, age: Duration::from_secs(1), idle: Duration::from_millis(30) }
+        GroupLimits { bytes: 64 << 20, chunks: 1024, age: Duration::from_secs(1), idle: Duration::from_millis(30) }
     }
 }
 
@@ -150,7 +152,7 @@ impl<P: Payload> Committer<P> {
                 ToCommitter::End => return Ok(()),
             }
             self.write_what_is_due()?;
-            if self.pending.bytes >= self.group_limits.bytes || self.is_group_old() || self.holds_all_that_is_left() {
+            if self.is_group_full() || self.holds_all_that_is_left() {
                 self.flush()?;
             }
         }
@@ -175,8 +177,10 @@ impl<P: Payload> Committer<P> {
         }
     }
 
-    fn is_group_old(&self) -> bool {
-        !self.pending.group.is_empty() && self.shared.clock.now().since(self.pending.since) >= self.group_limits.age
+    fn is_group_full(&self) -> bool {
+        let limits = &self.group_limits;
+        let is_old = || !self.pending.group.is_empty() && self.shared.clock.now().since(self.pending.since) >= limits.age;
+        self.pending.bytes >= limits.bytes || self.pending.chunks() >= limits.chunks || is_old()
     }
 
     /// Nothing will come any more but what flushing lets go on.
@@ -316,7 +320,7 @@ impl<P: Payload> Committer<P> {
         self.shared.metrics.checkpoint(self.shared.clock.now().since(began));
         let ended = std::mem::take(&mut self.pending.ended);
         if !ended.is_empty() {
-            let _ = self.shared.back.send(Back::Settled(ended));
+            self.shared.settle(&ended);
         }
         self.write_what_is_due()
     }

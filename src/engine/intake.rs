@@ -1,356 +1,99 @@
-//! The main loop of a run: admits chunks, fires timers, and keeps the run's own state.
+//! Admission: what a lane has read becomes a chunk in flight. Runs on the lane's own thread: handing every chunk to another thread first
+//! would cost more than admitting it.
 
 use super::committer::ToCommitter;
-use super::lifecycle::{Cell, Next, Notebook};
+use super::lifecycle::{Cell, Notebook};
 use super::order::Length;
-use super::resident::Guard;
-use super::run_state::RunState;
-use super::shared::{Back, Command, Shared};
-use super::worker::{Job, Routes, Worker};
-use crate::budget::Hold;
+use super::shared::{Back, Shared};
+use super::worker::Routes;
 use crate::chunk::{ChunkId, Payload};
 use crate::journal::{Admitted, Entry};
-use crate::source::{Incoming, RangeDone, Read};
+use crate::source::{Incoming, RangeDone};
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::{Receiver, Sender, never, select};
-use serde_json::Map;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// How often the resident memory is looked at, and so how long the main loop sleeps at most.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// A chunk that waits for longer than this does not hold up a stop.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Everything the main loop can react to.
-enum Happening<P> {
-    Read(Read<P>),
-    Back(Back<P>),
-    Time,
+/// What is in flight, and how far ranges have been read.
+pub(super) struct InFlight<P> {
+    state: Mutex<State<P>>,
 }
 
+struct State<P> {
+    cells: HashMap<ChunkId, Arc<Cell<P>>>,
+    /// Ranges that are being read: their part and how many chunks came so far.
+    ranges: BTreeMap<u32, (u32, u32)>,
+}
+
+impl<P> InFlight<P> {
+    pub fn new() -> InFlight<P> {
+        InFlight { state: Mutex::new(State { cells: HashMap::new(), ranges: BTreeMap::new() }) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().cells.is_empty()
+    }
+
+    pub fn get(&self, id: ChunkId) -> Option<Arc<Cell<P>>> {
+        self.state.lock().cells.get(&id).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Cell<P>>> {
+        self.state.lock().cells.values().cloned().collect()
+    }
+
+    /// These have come to their end, or stay where they are in this run.
+    pub fn remove<'a>(&self, cells: impl IntoIterator<Item = &'a Arc<Cell<P>>>)
+    where
+        P: 'a,
+    {
+        let mut state = self.state.lock();
+        cells.into_iter().for_each(|cell| drop(state.cells.remove(&cell.id)));
+    }
+
+    /// Ranges that were begun and not read to their end: range, part, chunks so far.
+    pub fn cut_off(&self) -> Vec<(u32, u32, u32)> {
+        let ranges = std::mem::take(&mut self.state.lock().ranges);
+        ranges.into_iter().map(|(range, (part, chunks))| (range, part, chunks)).collect()
+    }
+}
+
+/// A lane's way into the run.
 pub(super) struct Intake<P> {
     pub shared: Arc<Shared<P>>,
-    pub lanes: Receiver<Read<P>>,
-    pub back: Receiver<Back<P>>,
     pub routes: Routes<P>,
-    /// Where a replacement for a lost worker takes its chunks from.
-    pub queue: Receiver<Job<P>>,
-    pub workers: u32,
-    pub run: RunState,
-    pub guard: Guard,
-    pub open_lanes: usize,
-    pub in_flight: HashMap<ChunkId, Arc<Cell<P>>>,
-    /// Ranges that are being read: their part and how many chunks came so far.
-    pub ranges: BTreeMap<u32, (u32, u32)>,
-    pub settled: Option<Sender<Settled>>,
-    pub state: Progress,
     pub book: Notebook,
 }
 
-/// A chunk that has come to its end, for who feeds by hand.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Settled {
-    /// Which chunk.
-    pub chunk: String,
-    /// Its final state.
-    pub state: String,
-    /// Where its rows went.
-    pub rows: crate::journal::ChunkRows,
-    /// What went wrong on the way.
-    pub errors: Vec<String>,
-}
-
-/// How far the run has come, and what speaks against its good end.
-#[derive(Default)]
-pub(super) struct Progress {
-    reading_ended: bool,
-    finishing: bool,
-    finished: bool,
-    left: usize,
-    left_behind: u32,
-    next_worker: u32,
-    cancelled: bool,
-    pub failure: Option<Trouble>,
-}
-
 impl<P: Payload> Intake<P> {
-    /// Runs to the end. Says whether the outputs got their final names; a failure is in `state`.
-    pub fn run(&mut self) -> bool {
-        self.transition("START", None);
-        while !self.is_over() {
-            match self.next() {
-                Happening::Read(read) => self.read(read),
-                Happening::Back(back) => self.react(back),
-                Happening::Time => {}
-            }
-            self.fire_timers();
-            self.look_at_memory();
-            self.shared.journal.record(&mut self.book.entries);
-            self.after_reading();
-        }
-        self.close();
-        self.state.finished
-    }
-
-    /// Whether the outputs have their final names.
-    pub fn has_finished(&self) -> bool {
-        self.state.finished
-    }
-
-    fn is_over(&self) -> bool {
-        let stopped = self.shared.stop.is_now();
-        let drained = self.state.reading_ended && self.in_flight.is_empty() && self.shared.stop.is_draining();
-        self.state.finished || self.state.failure.is_some() || stopped || drained
-    }
-
-    /// The only place where the main loop waits.
-    fn next(&mut self) -> Happening<P> {
-        let look = self.shared.timers.next_look(self.shared.clock.now().after(LOOK_EVERY));
-        let lanes = if self.open_lanes > 0 { &self.lanes } else { &never() };
-        let back = |message: Result<Back<P>, _>| message.map_or(Happening::Time, Happening::Back);
-        match self.shared.clock.until(look) {
-            Some(wait) => select! {
-                recv(self.back) -> message => back(message),
-                recv(lanes) -> read => read.map_or(Happening::Time, Happening::Read),
-                default(wait) => Happening::Time,
-            },
-            None => select! {
-                recv(self.back) -> message => back(message),
-                recv(lanes) -> read => read.map_or(Happening::Time, Happening::Read),
-            },
-        }
-    }
-
-    fn read(&mut self, read: Read<P>) {
-        match read {
-            Read::Chunk(incoming) => self.admit(incoming),
-            Read::RangeDone(done) => self.range_done(done),
-            Read::End | Read::Stopped => self.open_lanes -= 1,
-        }
-    }
-
-    fn admit(&mut self, incoming: Incoming<P>) {
+    pub fn admit(&mut self, incoming: Incoming<P>) {
         let (id, part) = (incoming.id, incoming.part);
         let (rows, bytes) = (incoming.payload.rows(), incoming.payload.bytes() as u64);
-        self.ranges.entry(id.range).or_insert((part, 0)).1 += 1;
         self.shared.metrics.read(rows, bytes);
         self.book.entries.push(Entry::Admitted(Admitted { chunk: id, part, origin: incoming.origin.clone(), rows, bytes }));
-        match Cell::start(incoming, &self.shared, &mut self.book) {
-            Ok(cell) => {
-                self.in_flight.insert(id, cell.clone());
-                let next = cell.life.lock().next(&self.shared);
-                self.shared.journal.record(&mut self.book.entries);
-                self.forward(cell, next);
+        let cell = match Cell::start(incoming, &self.shared, &mut self.book) {
+            Ok(cell) => cell,
+            Err(error) => {
+                let trouble = Trouble::lasting(TroubleKind::Configuration, format!("the definition cannot start: {error}"));
+                let _ = self.shared.back.send(Back::Failed(trouble));
+                return;
             }
-            Err(error) => self.fail(Trouble::lasting(TroubleKind::Configuration, format!("the definition cannot start: {error}"))),
-        }
+        };
+        let mut state = self.shared.in_flight.state.lock();
+        state.cells.insert(id, cell.clone());
+        state.ranges.entry(id.range).or_insert((part, 0)).1 += 1;
+        drop(state);
+        let next = cell.life.lock().next(&self.shared);
+        self.shared.journal.record(&mut self.book.entries);
+        self.routes.dispatch(cell, next);
     }
 
-    fn range_done(&mut self, done: RangeDone) {
-        self.ranges.remove(&done.range);
+    pub fn range_done(&mut self, done: RangeDone) {
+        self.shared.in_flight.state.lock().ranges.remove(&done.range);
         self.shared.metrics.range_done(done.rows);
         let length = Length::Complete(done.chunks);
         let _ = self.routes.committer.send(ToCommitter::Range { part: done.part, range: done.range, length });
         self.book.entries.push(Entry::RangeDone(done));
-    }
-
-    fn react(&mut self, back: Back<P>) {
-        match back {
-            Back::Settled(cells) => cells.into_iter().for_each(|cell| self.settled(&cell)),
-            Back::Left(cells) => {
-                self.state.left += cells.len();
-                cells.iter().for_each(|cell| drop(self.in_flight.remove(&cell.id)));
-            }
-            Back::Returned => self.state.left_behind -= 1,
-            Back::Watched { cell, invocation, cancel, result } => {
-                let next = cell.watched(&self.shared, &mut self.book, invocation, &cancel, result);
-                self.forward(cell, next);
-            }
-            Back::Trouble { hold, message } => self.trouble(hold, message),
-            Back::Failed(trouble) => self.fail(trouble),
-            Back::Panicked(message) => self.fail(Trouble::lasting(TroubleKind::Internal, format!("a thread of the engine panicked: {message}"))),
-            Back::Finished => self.state.finished = true,
-            Back::Command(command) => self.obey(command),
-            Back::Wake => {}
-        }
-    }
-
-    fn settled(&mut self, cell: &Arc<Cell<P>>) {
-        self.in_flight.remove(&cell.id);
-        if let Some(sender) = &self.settled {
-            let life = cell.life.lock();
-            let settled = Settled {
-                chunk: cell.id.to_string(),
-                state: self.shared.machine.state_name(life.state()).to_owned(),
-                rows: life.rows,
-                errors: life.errors.iter().map(ToString::to_string).collect(),
-            };
-            if sender.send(settled).is_err() {
-                self.settled = None;
-            }
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Pause => {
-                self.shared.budget.hold(Hold::User, true);
-                self.transition("PAUSE", Some("user"));
-            }
-            Command::Resume => {
-                self.shared.budget.hold(Hold::User, false);
-                self.resume_if_free();
-            }
-            Command::Drain => {
-                self.shared.stop.drain();
-                self.shared.budget.close();
-                self.transition("DRAIN", Some("stop requested"));
-            }
-            Command::StopNow => {
-                self.shared.stop.now();
-                self.shared.budget.close();
-            }
-            Command::CancelRun => self.cancel_run(),
-            Command::Send { chunk, event, payload } => {
-                if let Some(cell) = self.in_flight.get(&chunk).cloned() {
-                    let next = cell.send(&self.shared, &mut self.book, &event, payload);
-                    self.forward(cell, next);
-                }
-            }
-        }
-    }
-
-    fn cancel_run(&mut self) {
-        self.state.cancelled = true;
-        self.shared.stop.drain();
-        self.shared.budget.close();
-        self.transition("DRAIN", Some("cancel requested"));
-        for cell in self.in_flight.values().cloned().collect::<Vec<_>>() {
-            let next = cell.send(&self.shared, &mut self.book, "CANCEL", Map::new());
-            self.forward(cell, next);
-        }
-    }
-
-    /// Sends a chunk on after a step that was made here, and replaces the workers that the step left behind.
-    fn forward(&mut self, cell: Arc<Cell<P>>, next: Next) {
-        for _ in std::mem::take(&mut self.book.abandoned) {
-            self.state.left_behind += 1;
-            if self.state.left_behind > self.workers {
-                let message = format!("{} handlers do not return although their time is over", self.state.left_behind);
-                self.fail(Trouble::lasting(TroubleKind::Internal, message));
-                return;
-            }
-            self.state.next_worker += 1;
-            self.spawn_worker(self.workers + self.state.next_worker);
-        }
-        self.routes.dispatch(cell, next);
-    }
-
-    fn spawn_worker(&self, number: u32) {
-        let worker = Worker { number, queue: self.queue.clone(), routes: self.routes.clone(), shared: self.shared.clone() };
-        std::thread::spawn(move || worker.run());
-    }
-
-    fn fire_timers(&mut self) {
-        while let Some((key, (cell, timer))) = self.shared.timers.pop_due(self.shared.clock.now()) {
-            if let Some(cell) = cell.upgrade() {
-                let next = cell.fire(&self.shared, &mut self.book, timer, key);
-                self.forward(cell, next);
-            }
-        }
-    }
-
-    fn look_at_memory(&mut self) {
-        let now = self.shared.clock.now();
-        if let Some(verdict) = self.guard.look(now) {
-            self.shared.budget.hold(Hold::Resident, verdict.is_short);
-            if let Some(warning) = verdict.warning {
-                tracing::warn!("{warning}");
-            }
-        }
-        self.follow_holds();
-    }
-
-    /// The run's own state follows what holds reading up.
-    fn follow_holds(&mut self) {
-        let holds = self.shared.budget.status().holds;
-        match holds.first() {
-            Some(hold) if !self.run.is_paused() => self.transition("PAUSE", Some(&hold.to_string())),
-            None if self.run.is_paused() => self.transition("RESUME", None),
-            _ => {}
-        }
-    }
-
-    fn resume_if_free(&mut self) {
-        if self.shared.budget.status().holds.is_empty() {
-            self.transition("RESUME", None);
-        }
-    }
-
-    fn trouble(&mut self, hold: Hold, message: Option<String>) {
-        match message {
-            Some(message) => {
-                tracing::warn!(component = %hold, "paused, will try again: {message}");
-                self.transition("PAUSE", Some(&format!("{hold}: {message}")));
-            }
-            None => self.resume_if_free(),
-        }
-    }
-
-    fn transition(&mut self, event: &'static str, reason: Option<&str>) {
-        let at = self.shared.clock.unix_micros(self.shared.clock.now());
-        self.book.entries.extend(self.run.send(event, reason, at).map(Entry::Run));
-    }
-
-    fn fail(&mut self, trouble: Trouble) {
-        self.shared.stop.now();
-        self.shared.budget.close();
-        self.state.failure.get_or_insert(trouble);
-    }
-
-    /// When the last lane has ended: tells the committer what will not come, and asks for the end once everything has settled.
-    fn after_reading(&mut self) {
-        if self.open_lanes > 0 || self.state.finishing {
-            return;
-        }
-        if !self.state.reading_ended {
-            self.state.reading_ended = true;
-            for (range, (part, chunks)) in std::mem::take(&mut self.ranges) {
-                let _ = self.routes.committer.send(ToCommitter::Range { part, range, length: Length::CutOff(chunks) });
-            }
-            let _ = self.routes.committer.send(ToCommitter::ReadingEnded);
-            self.transition("DRAIN", None);
-        }
-        if self.shared.stop.is_draining() {
-            self.leave_who_waits_long();
-        } else if self.in_flight.is_empty() {
-            self.state.finishing = true;
-            let _ = self.routes.committer.send(ToCommitter::Finish);
-        }
-    }
-
-    /// When draining, chunks that wait for an outside event or a distant timer keep their state for the next run.
-    fn leave_who_waits_long(&mut self) {
-        let limit = self.shared.clock.now().after(DRAIN_PATIENCE);
-        for (_, cell) in self.in_flight.extract_if(|_, cell| cell.life.lock().waits_beyond(limit)) {
-            self.state.left += 1;
-            let _ = self.routes.committer.send(ToCommitter::Left { part: cell.part, id: cell.id });
-        }
-    }
-
-    /// The run's last transition.
-    fn close(&mut self) {
-        let event = match (&self.state.failure, self.state.finished, self.state.cancelled) {
-            (Some(_), ..) => "FAIL",
-            (None, true, _) => "FINISH",
-            (None, false, true) => "CANCEL",
-            (None, false, false) => "STOP",
-        };
-        let reason = self.state.failure.as_ref().map(Trouble::chain);
-        self.transition(event, reason.as_deref());
         self.shared.journal.record(&mut self.book.entries);
     }
 }

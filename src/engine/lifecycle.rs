@@ -8,7 +8,7 @@ use crate::budget::Permit;
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Moment;
 use crate::fsm::{
-    Action, Context, Effect, Effects, Event, EventData, EventId, GuardId, Host, Instance, InvocationId, Jitter, Microstep, StateId, Status, StepError,
+    Action, Context, Effect, Effects, Event, EventData, EventId, GuardId, Host, Instance, InvocationId, Jitter, Machine, Microstep, StateId, Status, StepError,
     TimerId,
 };
 use crate::journal::{ChunkRows, Entry, Placed, Settled, Transition};
@@ -232,6 +232,17 @@ impl<P: Payload> Cell<P> {
         }
         let payload = life.payload.clone()?;
         Some(Begun { invocation, epoch: life.epoch, attempt, payload, cancel })
+    }
+
+    /// What became of it.
+    pub fn settled(&self, machine: &Machine) -> super::shared::Settled {
+        let life = self.life.lock();
+        super::shared::Settled {
+            chunk: self.id.to_string(),
+            state: machine.state_name(life.instance.state()).to_owned(),
+            rows: life.rows,
+            errors: life.errors.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// A watcher has ended.
@@ -535,10 +546,6 @@ impl<P: Payload> Life<P> {
         }));
         shared.metrics.settled(&self.rows, self.placed.bytes);
         self.unload();
-    }
-
-    pub fn state(&self) -> StateId {
-        self.instance.state()
     }
 
     /// Whether nothing will move it before `limit`: no handler is at it, and no timer is due by then.

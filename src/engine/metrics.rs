@@ -95,7 +95,7 @@ impl Metrics {
             left.bytes -= step.before.1;
             left.rows -= step.before.0;
             left.errors += u64::from(step.error);
-            left.durations.saturating_record(micros(step.in_state));
+            record(&mut left.durations, step.in_state);
         }
         let entered = &mut inner.states[step.to.index()];
         entered.chunks += 1;
@@ -134,7 +134,7 @@ impl Metrics {
     }
 
     pub fn checkpoint(&self, took: Duration) {
-        self.inner.lock().checkpoints.saturating_record(micros(took));
+        record(&mut self.inner.lock().checkpoints, took);
     }
 
     pub fn rows(&self) -> RowSum {
@@ -192,8 +192,12 @@ impl StateCounters {
     }
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+/// Histograms grow with what they are given; only a time of centuries would be more than they can hold.
+fn record(histogram: &mut Histogram<u64>, time: Duration) {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    if histogram.record(micros).is_err() {
+        histogram.saturating_record(micros);
+    }
 }
 
 /// Everything that is counted, at one moment. The same for progress line, report and embedding programs.

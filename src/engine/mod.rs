@@ -11,6 +11,7 @@
 //! chunks and in bytes, so every channel behind it can be unbounded and no cycle can deadlock.
 
 mod committer;
+mod conductor;
 mod handle;
 mod intake;
 mod lane;
@@ -30,7 +31,6 @@ mod worker;
 
 pub use committer::GroupLimits;
 pub use handle::Handle;
-pub use intake::Settled;
 pub use metrics::{Bytes, Durations, MemoryMetrics, MetricsSnapshot, PausedMetrics, StateMetrics, TransitionMetrics};
 pub use orchestrator::Orchestrator;
 pub use patience::Patience;
@@ -38,4 +38,4 @@ pub use registry::View;
 pub use report::{Outcome, RunError, RunReport};
 pub use run_state::{RUN_DEFINITION, RunStatus};
 pub use running::Running;
-pub use shared::TransitionEvent;
+pub use shared::{Settled, TransitionEvent};

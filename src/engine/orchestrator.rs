@@ -3,6 +3,7 @@
 use super::committer::{GroupLimits, Outlet, Purpose};
 #[cfg(feature = "async")]
 use super::handle::Handle;
+use super::intake::InFlight;
 use super::metrics::Metrics;
 use super::patience::Patience;
 use super::registry::{ActionFn, Guard, Registry, Role, View};
@@ -20,6 +21,7 @@ use crate::sink::Sink;
 use crate::source::Source;
 use crate::trouble::{Stop, Trouble, TroubleKind};
 use crossbeam_channel::unbounded;
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 const DEFAULT_MEMORY_LIMIT: usize = 256 << 20;
 
 /// Chunks in flight at most, those included that wait for a flush without bytes.
-const DEFAULT_MAX_CHUNKS: usize = 1024;
+const DEFAULT_MAX_CHUNKS: usize = 2048;
 
 /// A run in the making: a definition, and what the program registers for the names in it.
 ///
@@ -165,10 +167,12 @@ impl<P: Payload> Orchestrator<P> {
         self
     }
 
-    /// How many chunks may be in flight. 1,024, unless this says otherwise.
+    /// How many chunks may be in flight. 2,048, unless this says otherwise.
     #[must_use]
     pub fn max_chunks(mut self, chunks: usize) -> Self {
         self.settings.max_chunks = chunks.max(1);
+        // What waits for a flush takes places, too: a flush must come before they are all taken.
+        self.settings.group.chunks = self.settings.group.chunks.min((chunks / 2).max(1));
         self
     }
 
@@ -251,9 +255,12 @@ impl<P: Payload> Orchestrator<P> {
         self.journal.begin(&machine).map_err(RunError::Setup)?;
         let lanes = source.lanes(&budget).map_err(RunError::Setup)?;
         let (back_sender, back) = unbounded();
+        let (settled_sender, settled) = unbounded();
         let shared = Arc::new(Shared {
             init_event: machine.event("xstate.init"),
             metrics: Metrics::new(machine.clone()),
+            in_flight: InFlight::new(),
+            settled: Mutex::new(Some(settled_sender)),
             machine,
             registry,
             initial,
@@ -267,7 +274,7 @@ impl<P: Payload> Orchestrator<P> {
         });
         let wake = shared.back.clone();
         self.clock.on_advance(move || drop(wake.send(Back::Wake)));
-        Ok(Running::launch(shared, self.outlets, &settings, lanes, &source.part_starts(), back))
+        Ok(Running::launch(shared, self.outlets, &settings, lanes, &source.part_starts(), back, settled))
     }
 
     fn compile(&self) -> Result<Machine, RunError> {

@@ -2,22 +2,21 @@
 
 use super::committer::{Committer, Outlet, Pending, ToCommitter};
 use super::handle::{Handle, Remote};
-use super::intake::{Intake, Progress, Settled};
+use super::conductor::{Conductor, Progress};
+use super::intake::Intake;
 use super::lifecycle::Notebook;
 use super::orchestrator::Settings;
 use super::order::Order;
-use super::patience::Patience;
-use super::report::{Outcome, RunError, RunReport, unequal};
+use super::report::{Outcome, RunError, RunReport};
 use super::resident::Guard;
 use super::run_state::RunState;
-use super::shared::{Back, Shared};
+use super::shared::{Back, Settled, Shared};
 use super::worker::{Routes, Worker};
 use crate::chunk::Payload;
 use crate::journal::Ending;
-use crate::source::{Lane, Read};
+use crate::source::Lane;
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use std::collections::{BTreeMap, HashMap};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -40,10 +39,10 @@ impl Running {
         lanes: Vec<Box<dyn Lane<P>>>,
         part_starts: &[u32],
         back: Receiver<Back<P>>,
+        settled: Receiver<Settled>,
     ) -> Running {
         let (work, queue) = unbounded();
         let (committer, inbox) = unbounded();
-        let (settled_sender, settled) = unbounded();
         let routes = Routes { work, committer };
         let guard = Guard::new(settings.memory_limit);
         let run = RunState::new();
@@ -69,14 +68,14 @@ impl Running {
             let worker = Worker { number, queue: queue.clone(), routes: routes.clone(), shared: shared.clone() };
             spawn(format!("worker-{number}"), move || worker.run());
         }
-        let (sender, incoming) = bounded(lanes.len().max(1));
         let open_lanes = lanes.len();
         for (number, lane) in lanes.into_iter().enumerate() {
-            spawn_lane(number, lane, shared.clone(), settings.patience, sender.clone());
+            let intake = Intake { shared: shared.clone(), routes: routes.clone(), book: Notebook::of(0) };
+            let patience = settings.patience;
+            spawn(format!("lane-{number}"), move || super::lane::run(lane, patience, intake));
         }
-        let intake = Intake {
+        let conductor = Conductor {
             shared,
-            lanes: incoming,
             back,
             routes,
             queue,
@@ -84,14 +83,11 @@ impl Running {
             run,
             guard,
             open_lanes,
-            in_flight: HashMap::new(),
-            ranges: BTreeMap::new(),
-            settled: Some(settled_sender),
             state: Progress::default(),
             book: Notebook::of(0),
         };
         let control = handle.clone();
-        let main = spawn("intake".into(), move || conclude(intake, committer, &control));
+        let main = spawn("conductor".into(), move || conclude(conductor, committer, &control));
         Running { handle, settled, main }
     }
 
@@ -119,24 +115,21 @@ fn spawn<T: Send + 'static>(name: String, work: impl FnOnce() -> T + Send + 'sta
     std::thread::Builder::new().name(name).spawn(work).expect("the system gives another thread")
 }
 
-fn spawn_lane<P: Payload>(number: usize, lane: Box<dyn Lane<P>>, shared: Arc<Shared<P>>, patience: Patience, intake: Sender<Read<P>>) {
-    spawn(format!("lane-{number}"), move || super::lane::run(lane, &shared, patience, &intake));
-}
-
 /// The run's main thread, to the report.
-fn conclude<P: Payload>(mut intake: Intake<P>, committer: Committer<P>, handle: &Handle) -> Result<RunReport, RunError> {
-    let shared = intake.shared.clone();
+fn conclude<P: Payload>(mut conductor: Conductor<P>, committer: Committer<P>, handle: &Handle) -> Result<RunReport, RunError> {
+    let shared = conductor.shared.clone();
     let began = shared.clock.now();
     let (committer_lives, committer_ended) = bounded::<()>(0);
     spawn("committer".into(), move || {
         committer.run();
         drop(committer_lives);
     });
-    let finished = intake.run();
-    dismiss(&intake, &committer_ended);
+    let finished = conductor.run();
+    *shared.settled.lock() = None;
+    dismiss(&conductor, &committer_ended);
     let rows = shared.metrics.rows();
-    let failure = intake.state.failure.take().or_else(|| (finished && !rows.is_equal()).then(|| unequal(rows)));
-    let status = intake.run.name();
+    let failure = conductor.state.failure.take();
+    let status = conductor.run.name();
     let ending = Ending { status: status.clone(), complete: finished, error: failure.as_ref().map(Trouble::chain), rows };
     let ended = shared.journal.end(&ending);
     let outcome = match (&failure, finished) {
@@ -154,13 +147,13 @@ fn conclude<P: Payload>(mut intake: Intake<P>, committer: Committer<P>, handle: 
 }
 
 /// Sends the run's threads home. One that is at something gets a moment if it is the committer, and ends by itself otherwise.
-fn dismiss<P: Payload>(intake: &Intake<P>, committer_ended: &Receiver<()>) {
-    if !intake.has_finished() {
-        intake.shared.stop.now();
+fn dismiss<P: Payload>(conductor: &Conductor<P>, committer_ended: &Receiver<()>) {
+    if !conductor.has_finished() {
+        conductor.shared.stop.now();
     }
-    for _ in 0..intake.workers {
-        let _ = intake.routes.work.send(None);
+    for _ in 0..conductor.workers {
+        let _ = conductor.routes.work.send(None);
     }
-    let _ = intake.routes.committer.send(ToCommitter::End);
+    let _ = conductor.routes.committer.send(ToCommitter::End);
     let _ = committer_ended.recv_timeout(COMMITTER_GRACE);
 }

@@ -1,5 +1,6 @@
 //! What the threads of one run share, and what they tell its main loop.
 
+use super::intake::InFlight;
 use super::lifecycle::Cell;
 use super::metrics::Metrics;
 use super::registry::Registry;
@@ -28,6 +29,9 @@ pub(super) struct Shared<P> {
     pub clock: Clock,
     pub budget: Budget,
     pub metrics: Metrics,
+    pub in_flight: InFlight<P>,
+    /// Tells who feeds by hand what became of chunks; gone when nobody listens.
+    pub settled: Mutex<Option<Sender<Settled>>>,
     pub timers: Timers<(Weak<Cell<P>>, TimerId)>,
     pub journal: Arc<dyn Journal>,
     pub stop: Stop,
@@ -38,8 +42,10 @@ pub(super) struct Shared<P> {
 
 /// The back edge: what the main loop is told.
 pub(super) enum Back<P> {
-    /// These chunks have come to their end.
-    Settled(Vec<Arc<Cell<P>>>),
+    /// A lane has no more, or was stopped.
+    LaneEnded,
+    /// Chunks have come to their end.
+    Settled,
     /// These chunks cannot go on in this run, because reading stopped before them.
     Left(Vec<Arc<Cell<P>>>),
     /// A handler that nobody waited for has returned.
@@ -82,6 +88,18 @@ impl<P: Payload> Shared<P> {
         key
     }
 
+    /// These chunks have come to their end, and the journal has it.
+    pub fn settle(&self, cells: &[Arc<Cell<P>>]) {
+        self.in_flight.remove(cells);
+        let mut settled = self.settled.lock();
+        if let Some(sender) = &*settled
+            && cells.iter().any(|cell| sender.send(cell.settled(&self.machine)).is_err())
+        {
+            *settled = None;
+        }
+        let _ = self.back.send(Back::Settled);
+    }
+
     /// A component is in passing trouble, or well again.
     pub fn trouble(&self, hold: Hold, trouble: Option<&Trouble>) {
         self.budget.hold(hold, trouble.is_some());
@@ -91,6 +109,19 @@ impl<P: Payload> Shared<P> {
     pub fn publish(&self, transition: &Transition) {
         self.subscribers.publish(&self.machine, transition);
     }
+}
+
+/// A chunk that has come to its end, for who feeds by hand.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Settled {
+    /// Which chunk.
+    pub chunk: String,
+    /// Its final state.
+    pub state: String,
+    /// Where its rows went.
+    pub rows: crate::journal::ChunkRows,
+    /// What went wrong on the way.
+    pub errors: Vec<String>,
 }
 
 /// A transition as it happens, for who subscribed.

@@ -10,8 +10,7 @@ use super::finding::{self, Code};
 use super::names;
 use super::path::Path;
 
-pub(super) const GUARDS: &[&str] =
-    &["fsm.lt", "fsm.lte", "fsm.gt", "fsm.gte", "fsm.eq", "fsm.eventIn", "fsm.and", "fsm.or", "fsm.not"];
+pub(super) const GUARDS: &[&str] = &["fsm.lt", "fsm.lte", "fsm.gt", "fsm.gte", "fsm.eq", "fsm.eventIn", "fsm.and", "fsm.or", "fsm.not"];
 pub(super) const ACTIONS: &[&str] = &[ASSIGN, RAISE];
 pub(super) const ASSIGN: &str = "fsm.assign";
 pub(super) const RAISE: &str = "fsm.raise";
@@ -29,10 +28,20 @@ pub(super) enum Order {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Guard<'d> {
-    Custom { name: &'d str, params: Option<&'d Map<String, Value>> },
+    Custom {
+        name: &'d str,
+        params: Option<&'d Map<String, Value>>,
+    },
     /// The context at `key` against `value`.
-    Compare { order: Order, key: &'d str, value: Operand<'d> },
-    EventIn { path: &'d str, values: &'d [Value] },
+    Compare {
+        order: Order,
+        key: &'d str,
+        value: Operand<'d>,
+    },
+    EventIn {
+        path: &'d str,
+        values: &'d [Value],
+    },
     All(Vec<Guard<'d>>),
     Any(Vec<Guard<'d>>),
     Not(Box<Guard<'d>>),
@@ -51,7 +60,10 @@ pub(super) enum Action<'d> {
     Custom,
     /// Each key of the context with its new value; all are computed before the first is stored.
     Assign(Vec<(&'d str, Change<'d>)>),
-    Raise { name: &'d str, event: &'d Map<String, Value> },
+    Raise {
+        name: &'d str,
+        event: &'d Map<String, Value>,
+    },
 }
 
 #[derive(Copy, Clone, Debug, PartialEq)]

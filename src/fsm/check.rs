@@ -49,11 +49,7 @@ pub fn check(definition: &Definition, vocabulary: Option<&Vocabulary>) -> Report
 }
 
 /// `delays` takes the place of the definition's own.
-pub(super) fn check_with(
-    definition: &Definition,
-    delays: Option<&IndexMap<String, Delay>>,
-    vocabulary: Option<&Vocabulary>,
-) -> Report {
+pub(super) fn check_with(definition: &Definition, delays: Option<&IndexMap<String, Delay>>, vocabulary: Option<&Vocabulary>) -> Report {
     // A built definition may hold what no text could; printing it lets the same reader judge it.
     let value = serde_json::to_value(definition).unwrap_or_default();
     let (_, mut all) = shape::read_all(&value);

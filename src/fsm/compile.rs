@@ -221,15 +221,20 @@ impl<'g, 'd> Compiler<'g, 'd> {
 
     fn tables(&mut self) {
         let graph = self.graph;
+        let columns = graph.events.len().next_power_of_two();
+        self.machine.row_bits = columns.trailing_zeros();
         for node in 0..graph.nodes.len() {
+            // In a state that ends the machine nothing happens any more.
+            let rests = graph.is_leaf(node) && !graph.ends(node);
             // Many events have the same candidates in a leaf (above all: none).
             let mut choices: HashMap<Vec<usize>, Choice> = HashMap::new();
             for event in 0..graph.events.len() {
-                let candidates = if graph.is_leaf(node) { graph.until_unguarded(graph.candidates(node, event)) } else { Vec::new() };
+                let candidates = if rests { graph.until_unguarded(graph.candidates(node, event)) } else { Vec::new() };
                 let choice = *choices.entry(candidates).or_insert_with_key(|candidates| self.choice(node, candidates));
                 self.machine.table.push(choice);
             }
-            let always = if graph.is_leaf(node) { graph.until_unguarded(graph.always(node)) } else { Vec::new() };
+            self.machine.table.resize((node + 1) * columns, Choice::NOBODY);
+            let always = if rests { graph.until_unguarded(graph.always(node)) } else { Vec::new() };
             let always = self.choice(node, &always);
             self.machine.always.push(always);
         }
@@ -293,6 +298,7 @@ fn empty() -> Machine {
         layout: Arc::default(),
         initial_cells: Vec::new(),
         table: Vec::new(),
+        row_bits: 0,
         always: Vec::new(),
         plans: Vec::new(),
         ops: Vec::new(),

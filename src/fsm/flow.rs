@@ -91,8 +91,7 @@ impl Flow {
         }
         let mut moves: Vec<Move> =
             graph.until_unguarded(graph.always(leaf)).into_iter().map(|edge| step(graph, leaf, edge, None, Cause::Always)).collect();
-        self.transient[leaf] =
-            moves.last().is_some_and(|last| last.changes && graph.edges[last.edge].transition.guard.is_none());
+        self.transient[leaf] = moves.last().is_some_and(|last| last.changes && graph.edges[last.edge].transition.guard.is_none());
         for (event, kind) in graph.events.values().enumerate() {
             let Some(cause) = cause(graph, leaf, *kind) else { continue };
             // A finished state is announced inside the macrostep, so even a leaf that is left at once hears of it.
@@ -132,9 +131,10 @@ impl Flow {
 fn step(graph: &Graph<'_>, leaf: usize, edge: usize, event: Option<usize>, cause: Cause) -> Move {
     let route = graph.route(leaf, edge);
     let to = route.as_ref().map_or(leaf, |route| route.leaf);
-    let touched = route.iter().flat_map(|route| route.exits.iter().copied().chain(route.entries.iter().map(|entry| entry.0)));
+    // When the leaf stays the same, what is left is what is entered again.
+    let mut entered = route.iter().flat_map(|route| &route.entries);
     let assigns = graph.actions_of(leaf, edge).into_iter().any(|call| call.name == builtin::ASSIGN);
-    let changes = to != leaf || assigns || touched.into_iter().any(|node| !graph.nodes[node].invocations.is_empty());
+    let changes = to != leaf || assigns || entered.any(|(node, _)| !graph.nodes[*node].invocations.is_empty());
     Move { edge, event, to, cause, changes }
 }
 

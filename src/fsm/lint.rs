@@ -100,11 +100,13 @@ impl Lint<'_, '_> {
 
     fn dead_ends(&self) -> Vec<Draft> {
         let dead = self.flow.leaves().filter(|leaf| self.is_dead(*leaf));
-        let states: BTreeSet<(usize, bool)> =
-            dead.map(|leaf| (self.stuck_state(leaf), self.graph.nodes[leaf].state.is_final)).collect();
-        let message = |finished| match finished {
-            true => "it finishes, but no `onDone` and nothing else leaves it",
-            false => "nothing can leave this state, and it is not final",
+        let states: BTreeSet<(usize, bool)> = dead.map(|leaf| (self.stuck_state(leaf), self.graph.nodes[leaf].state.is_final)).collect();
+        let message = |finished: bool| {
+            if finished {
+                "it finishes, but no `onDone` and nothing else leaves it"
+            } else {
+                "nothing can leave this state, and it is not final"
+            }
         };
         states.into_iter().map(|(node, finished)| self.at_node(finding::DEAD_END, node, message(finished))).collect()
     }
@@ -183,7 +185,10 @@ impl Lint<'_, '_> {
                 let own = |edge: &usize| self.graph.edges[*edge].source == owner && self.graph.edges[*edge].trigger != Trigger::On(REST);
                 let Some(at) = candidates.iter().position(own) else { continue };
                 for edge in &candidates[..at] {
-                    shadowed.entry(self.graph.edges[*edge].source).or_default().insert(format!("the {what} of `{}`", self.graph.label(owner)));
+                    shadowed
+                        .entry(self.graph.edges[*edge].source)
+                        .or_default()
+                        .insert(format!("the {what} of `{}`", self.graph.label(owner)));
                 }
             }
         }
@@ -252,7 +257,8 @@ impl Lint<'_, '_> {
             let active: Vec<usize> = active.collect();
             for pair in active.windows(2).filter(|pair| self.graph.invocations[pair[1]].node == node) {
                 let [other, one] = [pair[0], pair[1]].map(|one| &self.graph.invocations[one]);
-                let message = format!("`{}` runs beside `{}` of `{}`; only one may own the payload", one.id, other.id, self.graph.label(other.node));
+                let message =
+                    format!("`{}` runs beside `{}` of `{}`; only one may own the payload", one.id, other.id, self.graph.label(other.node));
                 drafts.push(Draft::new(finding::TWO_PAYLOAD_HANDLERS, self.graph.invocation_path(pair[1]), message));
             }
         }

@@ -78,9 +78,7 @@ impl Place {
     fn child(&self, step: &Step) -> Option<&Place> {
         match (&self.children, step) {
             // The last of equal keys is the one whose value counts.
-            (Children::Members(members), Step::Key(key)) => {
-                members.iter().rev().find(|(name, _)| name == key).map(|(_, place)| place)
-            }
+            (Children::Members(members), Step::Key(key)) => members.iter().rev().find(|(name, _)| name == key).map(|(_, place)| place),
             (Children::Items(items), Step::Index(index)) => items.get(*index),
             // A list of one has the path of its element.
             (Children::Items(items), Step::Key(_)) if items.len() == 1 => items[0].child(step),

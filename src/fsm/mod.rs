@@ -57,9 +57,11 @@ mod compile;
 mod context;
 mod cycles;
 pub mod definition;
+mod effect;
 mod finding;
 mod flow;
 mod graph;
+mod instance;
 mod lint;
 mod locate;
 mod machine;
@@ -77,10 +79,12 @@ pub use check::{check, check_text};
 pub use compile::{CompileOptions, compile};
 pub use context::{Context, Slot};
 pub use definition::{Definition, Jitter};
+pub use effect::{Effect, Effects};
 pub use finding::{CODES, Class, Code, Finding, Position, Report};
+pub use instance::{Instance, Status};
 pub use machine::{
-    Action, ActionId, Candidate, Event, EventData, EventId, GuardId, Invocation, InvocationId, Machine, StateId, Timer,
-    TimerId, Transition, TransitionId,
+    Action, ActionId, Candidate, Event, EventData, EventId, GuardId, Invocation, InvocationId, Machine, StateId, Timer, TimerId,
+    Transition, TransitionId,
 };
-pub use step::{Effect, Effects, Handled, Host, Instance, Microstep, Status, StepError};
+pub use step::{Handled, Host, Microstep, StepError};
 pub use vocabulary::{Role, Use, Vocabulary};

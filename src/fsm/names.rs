@@ -41,7 +41,9 @@ pub(super) fn is_value_path(text: &str) -> bool {
 /// The candidate nearest to `name`, if one is near enough to be a slip of the fingers.
 pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let lower = name.to_lowercase();
-    let limit = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    // A name of which every letter is another one is no slip.
+    let limit = (length / 3).max(1).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .filter(|candidate| *candidate != name)

@@ -31,6 +31,7 @@ impl Span {
 /// The candidates of one leaf for one event, in the order in which their guards are asked. The first stands here and not
 /// behind an index, because it is nearly always the one that is wanted.
 #[derive(Copy, Clone, Debug)]
+#[repr(align(32))]
 pub(super) struct Choice {
     pub first: Plan,
     /// The others; into `plans`.
@@ -78,27 +79,71 @@ impl Plan {
 /// `action` is an index into `actions`, for telling the host; [`NONE`] in all but the first op of an assign.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Op {
-    Custom { action: u32 },
-    SetNumber { slot: Slot, action: u32, value: f64 },
-    SetLiteral { slot: Slot, action: u32, literal: u32 },
-    Increment { slot: Slot, action: u32, by: f64 },
+    Custom {
+        action: u32,
+    },
+    SetNumber {
+        slot: Slot,
+        action: u32,
+        value: f64,
+    },
+    SetLiteral {
+        slot: Slot,
+        action: u32,
+        literal: u32,
+    },
+    Increment {
+        slot: Slot,
+        action: u32,
+        by: f64,
+    },
     /// Into `paths`.
-    SetEvent { slot: Slot, action: u32, path: u32 },
+    SetEvent {
+        slot: Slot,
+        action: u32,
+        path: u32,
+    },
     /// Into `assigns`: several keys that read each other.
-    Assign { action: u32, assign: u32 },
+    Assign {
+        action: u32,
+        assign: u32,
+    },
     /// Into `internals`.
-    Raise { action: u32, internal: u32 },
+    Raise {
+        action: u32,
+        internal: u32,
+    },
     /// Into `internals`.
-    Queue { internal: u32 },
-    Cancel { timer: TimerId },
-    Stop { invocation: InvocationId },
-    Arm { timer: TimerId, delay_ms: f64 },
-    ArmBackoff { timer: TimerId },
-    Start { invocation: InvocationId },
+    Queue {
+        internal: u32,
+    },
+    Cancel {
+        timer: TimerId,
+    },
+    Stop {
+        invocation: InvocationId,
+    },
+    Arm {
+        timer: TimerId,
+        delay_ms: f64,
+    },
+    ArmBackoff {
+        timer: TimerId,
+    },
+    Start {
+        invocation: InvocationId,
+    },
     /// [`Op::Cancel`] and [`Op::Stop`]: leaving a state with one timer and one invocation, the common case.
-    CancelStop { timer: TimerId, invocation: InvocationId },
+    CancelStop {
+        timer: TimerId,
+        invocation: InvocationId,
+    },
     /// [`Op::Arm`] and [`Op::Start`]: entering such a state.
-    ArmStart { timer: TimerId, invocation: InvocationId, delay_ms: f64 },
+    ArmStart {
+        timer: TimerId,
+        invocation: InvocationId,
+        delay_ms: f64,
+    },
 }
 
 impl Op {

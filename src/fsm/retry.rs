@@ -118,9 +118,7 @@ impl Search<'_, '_> {
         let mut timers = self.graph.nodes[outer].timers.clone();
         self.flow.transient[leaf]
             || timers.any(|timer| {
-                let is_ours = |step: &&Move| {
-                    step.event.is_some_and(|event| self.graph.events[event] == EventKind::After(timer))
-                };
+                let is_ours = |step: &&Move| step.event.is_some_and(|event| self.graph.events[event] == EventKind::After(timer));
                 let ours: Vec<&Move> = self.flow.moves[leaf].iter().filter(is_ours).collect();
                 // The cycle does not arm the timer again, so its one chance must lead out.
                 ours.iter().all(leaves_component) && ours.last().is_some_and(unguarded)
@@ -145,9 +143,9 @@ impl<'d> Arc<'d> {
             bounded: implied(graph, leaf, step),
             steps: Counters::new(),
             sets: BTreeSet::new(),
-            starts_work: graph.route(leaf, step.edge).is_some_and(|route| {
-                route.entries.iter().any(|(node, _)| !graph.nodes[*node].invocations.is_empty())
-            }),
+            starts_work: graph
+                .route(leaf, step.edge)
+                .is_some_and(|route| route.entries.iter().any(|(node, _)| !graph.nodes[*node].invocations.is_empty())),
         };
         let changes = graph.actions_of(leaf, step.edge).into_iter().filter_map(builtin::action);
         for action in changes {

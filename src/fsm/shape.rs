@@ -59,7 +59,7 @@ impl Reader {
             id: self.required(map, "id", Reader::name).unwrap_or_default(),
             version: self.member(map, "version", Reader::string),
             context: self.member(map, "context", Reader::context).unwrap_or_default(),
-            max_iterations: self.member(map, "options", Reader::options).flatten(),
+            max_iterations: self.member(map, "options", Reader::options),
             ..Definition::default()
         };
         let mut root = State::default();
@@ -80,9 +80,9 @@ impl Reader {
         Some(map.clone())
     }
 
-    fn options(&mut self, value: &Value) -> Option<Option<u32>> {
+    fn options(&mut self, value: &Value) -> Option<u32> {
         let map = self.object(value, "`options`", &[&["maxIterations"]])?;
-        Some(self.member(map, "maxIterations", |reader, value| {
+        self.member(map, "maxIterations", |reader, value| {
             let whole = value.as_f64().filter(|limit| limit.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(limit));
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
             let limit = whole.map(|limit| limit as u32);
@@ -90,7 +90,7 @@ impl Reader {
                 reader.fail(finding::BAD_VALUE, "a whole number from 1 to 4294967295 is needed");
             }
             limit
-        }))
+        })
     }
 
     /// Reads `fsm` out of the root's `meta` and returns the rest.
@@ -100,7 +100,7 @@ impl Reader {
             self.under("fsm", |reader| {
                 let Some(map) = reader.object(&ours, "`meta.fsm`", &[&["delays", "allow"]]) else { return };
                 definition.delays = reader
-                    .member(map, "delays", |reader, value| Some(reader.any_object(value).map(|map| reader.delays(map))?))
+                    .member(map, "delays", |reader, value| reader.any_object(value).map(|map| reader.delays(map)))
                     .unwrap_or_default();
                 definition.allow = reader.member(map, "allow", Reader::strings).unwrap_or_default();
             });

@@ -2,7 +2,7 @@
 //!
 //! An event is one *macrostep*: its own microstep, then `always` transitions and events raised on the way, until nothing
 //! more is enabled. Guards and actions of the program run inside; starting and stopping work and arming timers is left
-//! to the caller, in [`Effects`], after the macrostep is stable. (FORMAT.md, semantics 1 to 8.)
+//! to the caller, in [`Effects`], after the macrostep is stable.
 
 use std::fmt;
 
@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::context::{Cell, Context};
 use super::definition::Jitter;
-use super::machine::{Action, Event, EventData, EventId, GuardId, InvocationId, Machine, StateId, TimerId, TransitionId};
+use super::effect::{Effect, Effects};
+use super::instance::{Instance, Running, Status};
+use super::machine::{Action, Event, EventData, EventId, GuardId, Machine, StateId, TimerId, TransitionId};
 use super::plan::{Choice, NONE, Op, Plan, Source};
 
 /// What the core asks of its caller while it steps. Every method has a default, so `()` is a host too.
@@ -58,102 +60,6 @@ pub struct Microstep<'a> {
     pub transition: Option<TransitionId>,
 }
 
-/// What the caller has to do after a macrostep.
-#[derive(Copy, Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Begin the work.
-    Start(InvocationId),
-    /// End work that is running and has not settled. What it may still report must not be sent.
-    Stop(InvocationId),
-    /// Send the event of the timer after a while.
-    Arm {
-        /// Which; it is not armed at this moment.
-        timer: TimerId,
-        /// At least 0 and never NaN, but infinite (never due) when a backoff has no `max` and outgrew a double.
-        delay_ms: f64,
-        /// [`Jitter::Full`]: draw between 0 and `delay_ms`.
-        jitter: Jitter,
-    },
-    /// Forget the timer. It may have fired already.
-    Cancel(TimerId),
-}
-
-/// The effects of one macrostep, in order. Owned by the caller and used again: cleared by each step, its memory kept.
-#[derive(Debug, Default)]
-pub struct Effects {
-    list: Vec<Effect>,
-    /// Events that the machine sends to itself, first in first out from `handled` on; into its `internals`.
-    queue: Vec<u32>,
-    handled: usize,
-}
-
-impl Effects {
-    /// None.
-    pub fn new() -> Effects {
-        Effects::default()
-    }
-
-    /// In the order in which they are to be performed.
-    pub fn iter(&self) -> std::slice::Iter<'_, Effect> {
-        self.list.iter()
-    }
-
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// True when there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    #[inline]
-    fn clear(&mut self) {
-        self.list.clear();
-        self.clear_queue();
-    }
-
-    #[inline]
-    fn clear_queue(&mut self) {
-        self.queue.clear();
-        self.handled = 0;
-    }
-
-    fn next_internal(&mut self) -> Option<u32> {
-        let next = self.queue.get(self.handled).copied();
-        self.handled += usize::from(next.is_some());
-        next
-    }
-
-    /// Takes back what was asked for in this macrostep; false when it was not.
-    #[inline]
-    fn take_back(&mut self, is_it: impl Fn(&Effect) -> bool) -> bool {
-        let found = self.list.iter().rposition(is_it);
-        found.map(|at| self.list.remove(at)).is_some()
-    }
-}
-
-impl<'a> IntoIterator for &'a Effects {
-    type Item = &'a Effect;
-    type IntoIter = std::slice::Iter<'a, Effect>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-/// Where an instance stands.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// It takes events.
-    Active,
-    /// It reached a final child of the root.
-    Done,
-    /// The error of an invocation met no transition, or a macrostep did not end.
-    Error,
-}
-
 /// What became of an event.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum Handled {
@@ -185,93 +91,10 @@ impl fmt::Display for StepError {
 
 impl std::error::Error for StepError {}
 
-/// One run of a machine. Belongs to the machine that started it; with another one the result is unspecified (it may
-/// panic), but nothing worse.
-///
-/// When it has ended, all its timers are void: no [`Effect::Cancel`] is given for them.
-#[derive(Clone, Debug)]
-pub struct Instance {
-    context: Context,
-    running: Running,
-    leaf: StateId,
-    status: Status,
-}
-
-impl Instance {
-    /// The active leaf; the last one when it has ended.
-    #[inline]
-    pub fn state(&self) -> StateId {
-        self.leaf
-    }
-
-    /// Whether it still takes events.
-    #[inline]
-    pub fn status(&self) -> Status {
-        self.status
-    }
-
-    /// The values that its guards see.
-    pub fn context(&self) -> &Context {
-        &self.context
-    }
-
-    /// True from [`Effect::Start`] until it settles or [`Effect::Stop`]. An outcome that arrives while this is false is
-    /// stale and must not be sent. (An invocation that was stopped and started again is running; telling its two runs
-    /// apart is the caller's.)
-    pub fn is_running(&self, invocation: InvocationId) -> bool {
-        self.running.has(invocation)
-    }
-}
-
-/// The invocations that run. Machines with up to 64 invocations need no memory for it.
-#[derive(Clone, Debug)]
-enum Running {
-    Few(u64),
-    Many(Box<[u64]>),
-}
-
-impl Running {
-    fn none(invocations: usize) -> Running {
-        if invocations <= 64 { Running::Few(0) } else { Running::Many(vec![0; invocations.div_ceil(64)].into()) }
-    }
-
-    #[inline]
-    fn word(&mut self, invocation: InvocationId) -> (&mut u64, u64) {
-        let bit = 1 << (invocation.index() % 64);
-        match self {
-            Running::Few(word) => (word, bit),
-            Running::Many(words) => (&mut words[invocation.index() / 64], bit),
-        }
-    }
-
-    fn has(&self, invocation: InvocationId) -> bool {
-        let bit = 1u64 << (invocation.index() % 64);
-        match self {
-            Running::Few(word) => word & bit != 0,
-            Running::Many(words) => words[invocation.index() / 64] & bit != 0,
-        }
-    }
-
-    #[inline]
-    fn set(&mut self, invocation: InvocationId) {
-        let (word, bit) = self.word(invocation);
-        *word |= bit;
-    }
-
-    /// True when it was running.
-    #[inline]
-    fn clear(&mut self, invocation: InvocationId) -> bool {
-        let (word, bit) = self.word(invocation);
-        let was = *word & bit != 0;
-        *word &= !bit;
-        was
-    }
-}
-
 impl Machine {
     /// Starts an instance: enters the initial states.
     ///
-    /// The effects of this first macrostep have all starts before all else (FORMAT.md, semantics 5). The first
+    /// The effects of this first macrostep have all starts before all else, as in XState. The first
     /// microstep told to the host is from the root to the initial leaf with the event `xstate.init`.
     ///
     /// # Errors
@@ -340,31 +163,16 @@ impl Machine {
     }
 
     #[inline(never)]
-    fn select_guarded<'m, H: Host>(
-        &'m self,
-        choice: &'m Choice,
-        instance: &Instance,
-        event: &Event<'_>,
-        host: &mut H,
-    ) -> Option<&'m Plan> {
+    fn select_guarded<'m, H: Host>(&'m self, choice: &'m Choice, instance: &Instance, event: &Event<'_>, host: &mut H) -> Option<&'m Plan> {
         if choice.is_nobody() {
             return None;
         }
         let mut candidates = std::iter::once(&choice.first).chain(&self.plans[choice.rest.range()]);
-        candidates.find(|plan| {
-            plan.test == NONE || self.tests[plan.test as usize].holds(self, &instance.context, event, host)
-        })
+        candidates.find(|plan| plan.test == NONE || self.tests[plan.test as usize].holds(self, &instance.context, event, host))
     }
 
     #[inline]
-    fn microstep<H: Host>(
-        &self,
-        plan: Option<&Plan>,
-        instance: &mut Instance,
-        event: &Event<'_>,
-        host: &mut H,
-        effects: &mut Effects,
-    ) {
+    fn microstep<H: Host>(&self, plan: Option<&Plan>, instance: &mut Instance, event: &Event<'_>, host: &mut H, effects: &mut Effects) {
         let from = instance.leaf;
         if let Some(plan) = plan {
             self.perform(plan, instance, event, host, effects);
@@ -421,7 +229,7 @@ impl Machine {
     fn end(&self, instance: &mut Instance, effects: &mut Effects) {
         effects.clear_queue();
         for invocation in &self.states[instance.leaf.index()].invocations {
-            stop(*invocation, instance, effects);
+            effects.stop(*invocation, &mut instance.running);
         }
         if !effects.list.is_empty() {
             effects.list.retain(|effect| !matches!(effect, Effect::Arm { .. }));
@@ -448,17 +256,17 @@ impl Machine {
                     self.tell(action, host);
                     instance.context.put(slot, Cell::Literal(literal));
                 }
-                Op::Cancel { timer } => cancel(timer, effects),
-                Op::Stop { invocation } => stop(invocation, instance, effects),
-                Op::Arm { timer, delay_ms } => arm(timer, delay_ms, effects),
-                Op::Start { invocation } => start(invocation, instance, effects),
+                Op::Cancel { timer } => effects.cancel(timer),
+                Op::Stop { invocation } => effects.stop(invocation, &mut instance.running),
+                Op::Arm { timer, delay_ms } => effects.arm(timer, delay_ms, Jitter::None),
+                Op::Start { invocation } => effects.start(invocation, &mut instance.running),
                 Op::CancelStop { timer, invocation } => {
-                    cancel(timer, effects);
-                    stop(invocation, instance, effects);
+                    effects.cancel(timer);
+                    effects.stop(invocation, &mut instance.running);
                 }
                 Op::ArmStart { timer, invocation, delay_ms } => {
-                    arm(timer, delay_ms, effects);
-                    start(invocation, instance, effects);
+                    effects.arm(timer, delay_ms, Jitter::None);
+                    effects.start(invocation, &mut instance.running);
                 }
                 rare => self.perform_rare(rare, instance, event, host, effects),
             }
@@ -523,35 +331,7 @@ impl Machine {
     fn arm_backoff(&self, timer: TimerId, instance: &Instance, effects: &mut Effects) {
         if let Some(formula) = &self.formulas[timer.index()] {
             let delay_ms = formula.delay_ms(&instance.context);
-            effects.list.push(Effect::Arm { timer, delay_ms, jitter: formula.jitter });
+            effects.arm(timer, delay_ms, formula.jitter);
         }
-    }
-}
-
-#[inline]
-fn arm(timer: TimerId, delay_ms: f64, effects: &mut Effects) {
-    effects.list.push(Effect::Arm { timer, delay_ms, jitter: Jitter::None });
-}
-
-#[inline]
-fn start(invocation: InvocationId, instance: &mut Instance, effects: &mut Effects) {
-    instance.running.set(invocation);
-    effects.list.push(Effect::Start(invocation));
-}
-
-/// A timer armed in this macrostep was never told to the caller.
-#[inline]
-fn cancel(timer: TimerId, effects: &mut Effects) {
-    let armed_now = |effect: &Effect| matches!(effect, Effect::Arm { timer: armed, .. } if *armed == timer);
-    if !effects.take_back(armed_now) {
-        effects.list.push(Effect::Cancel(timer));
-    }
-}
-
-/// An invocation created in this macrostep never starts.
-#[inline]
-fn stop(invocation: InvocationId, instance: &mut Instance, effects: &mut Effects) {
-    if instance.running.clear(invocation) && !effects.take_back(|effect| *effect == Effect::Start(invocation)) {
-        effects.list.push(Effect::Stop(invocation));
     }
 }

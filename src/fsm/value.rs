@@ -1,9 +1,10 @@
 //! Values as JavaScript sees them: what the built-in guards compare and the built-in actions store.
 //!
-//! The oracle of the semantics is XState, so `<`, `===` and `+` mean here what ECMAScript says about scalars
-//! (ECMA-262, sections "IsLessThan", "IsStrictlyEqual", "StringToNumber"). A list or an object is never less than,
-//! equal to or convertible to anything.
+//! The oracle of the semantics is XState, so `<`, `===` and `+` mean here what ECMAScript says (ECMA-262, sections
+//! "IsLessThan", "IsStrictlyEqual", "StringToNumber", "ToPrimitive"). The one exception: lists and objects have no
+//! identity here, so two of them are never equal, not even one to itself.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
@@ -72,7 +73,17 @@ impl<'v> View<'v> {
             View::Null => 0.0,
             View::Bool(value) => f64::from(u8::from(value)),
             View::Text(text) => number_from_text(text),
-            View::Undefined | View::Json(_) => f64::NAN,
+            View::Json(value) => number_from_text(&text_of(value)),
+            View::Undefined => f64::NAN,
+        }
+    }
+
+    /// The text that a list, an object or a text is to an operator; `None` for all others.
+    fn to_text(self) -> Option<Cow<'v, str>> {
+        match self {
+            View::Text(text) => Some(text.into()),
+            View::Json(value) => Some(text_of(value).into()),
+            View::Undefined | View::Null | View::Bool(_) | View::Number(_) => None,
         }
     }
 }
@@ -91,8 +102,10 @@ pub(super) fn compare(order: Order, left: View<'_>, right: View<'_>) -> bool {
     }
     let ordering = match (left, right) {
         (View::Number(left), View::Number(right)) => left.partial_cmp(&right),
-        (View::Text(left), View::Text(right)) => Some(left.encode_utf16().cmp(right.encode_utf16())),
-        _ => left.to_number().partial_cmp(&right.to_number()),
+        _ => match (left.to_text(), right.to_text()) {
+            (Some(left), Some(right)) => Some(left.encode_utf16().cmp(right.encode_utf16())),
+            _ => left.to_number().partial_cmp(&right.to_number()),
+        },
     };
     match order {
         Order::Less => ordering == Some(Ordering::Less),
@@ -116,17 +129,33 @@ pub(super) fn equal(left: View<'_>, right: View<'_>) -> bool {
     }
 }
 
-/// The result of `(view ?? 0) + by`: a number, or text when `view` is text.
+/// The result of `(view ?? 0) + by`: a number, or text when `view` is no scalar or text.
 pub(super) enum Sum {
     Number(f64),
     Text(String),
 }
 
 pub(super) fn add(view: View<'_>, by: f64) -> Sum {
-    match view {
-        View::Undefined => Sum::Number(by),
-        View::Text(text) => Sum::Text(format!("{text}{}", number_to_text(by))),
-        _ => Sum::Number(view.to_number() + by),
+    match (view, view.to_text()) {
+        (_, Some(text)) => Sum::Text(format!("{text}{}", number_to_text(by))),
+        (View::Undefined, None) => Sum::Number(by),
+        (_, None) => Sum::Number(view.to_number() + by),
+    }
+}
+
+/// `String(value)`.
+fn text_of(value: &Value) -> String {
+    match View::of(value) {
+        View::Json(Value::Array(list)) => {
+            // null is nothing inside a list, and "null" outside of one.
+            let item = |item: &Value| if item.is_null() { String::new() } else { text_of(item) };
+            list.iter().map(item).collect::<Vec<_>>().join(",")
+        }
+        View::Json(_) => "[object Object]".to_owned(),
+        View::Number(number) => number_to_text(number),
+        View::Text(text) => text.to_owned(),
+        View::Bool(value) => value.to_string(),
+        View::Null | View::Undefined => "null".to_owned(),
     }
 }
 
@@ -197,10 +226,23 @@ mod tests {
     #[test]
     fn numbers_print_as_in_javascript() {
         let cases = [
-            (0.0, "0"), (-0.0, "0"), (1.0, "1"), (-1.5, "-1.5"), (100.0, "100"), (0.1 + 0.2, "0.30000000000000004"),
-            (1e21, "1e+21"), (1e20, "100000000000000000000"), (123_456_789_012_345_680_000.0, "123456789012345680000"),
-            (1e-6, "0.000001"), (1e-7, "1e-7"), (1.5e-7, "1.5e-7"), (1.25e30, "1.25e+30"), (5e-324, "5e-324"),
-            (f64::MAX, "1.7976931348623157e+308"), (f64::NAN, "NaN"), (f64::NEG_INFINITY, "-Infinity"),
+            (0.0, "0"),
+            (-0.0, "0"),
+            (1.0, "1"),
+            (-1.5, "-1.5"),
+            (100.0, "100"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (1e21, "1e+21"),
+            (1e20, "100000000000000000000"),
+            (123_456_789_012_345_680_000.0, "123456789012345680000"),
+            (1e-6, "0.000001"),
+            (1e-7, "1e-7"),
+            (1.5e-7, "1.5e-7"),
+            (1.25e30, "1.25e+30"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
         ];
         for (value, text) in cases {
             assert_eq!(number_to_text(value), text);
@@ -230,6 +272,9 @@ mod tests {
         assert!(compare(Order::LessOrEqual, View::Null, View::Null));
         assert!(!equal(View::Null, View::Undefined) && equal(View::Undefined, View::Undefined));
         assert!(!equal(View::Number(1.0), View::Text("1")));
+        let (list, object, five) = (serde_json::json!([2, [null, "x"]]), serde_json::json!({}), serde_json::json!([5]));
+        assert_eq!((text_of(&list).as_str(), text_of(&object).as_str()), ("2,,x", "[object Object]"));
+        assert!(less(View::Json(&five), View::Number(6.0)));
         assert!(less(View::Text("\u{1f600}"), View::Text("\u{ff5e}")), "by UTF-16 unit, not by character");
     }
 }

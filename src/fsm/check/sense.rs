@@ -1,6 +1,6 @@
 //! Names that must mean something: ids, targets, delays, guards, actions, handlers, context keys.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use indexmap::IndexMap;
 
@@ -54,8 +54,20 @@ impl<'d> Sense<'_, 'd> {
     }
 
     pub fn targets(&self) -> Vec<Draft> {
-        let unknown = |edge: &usize| self.graph.edges[*edge].aim == Aim::Unknown;
-        (0..self.graph.edges.len()).filter(unknown).map(|edge| self.unknown_target(edge)).collect()
+        let check = |edge: usize| match self.graph.edges[edge].aim {
+            Aim::Unknown => Some(self.unknown_target(edge)),
+            Aim::State(0) => self.half_entered_root(edge),
+            Aim::State(_) | Aim::Stay => None,
+        };
+        (0..self.graph.edges.len()).filter_map(check).collect()
+    }
+
+    /// XState enters a root that is the target of an inner state although it never left it: its timers are armed twice.
+    fn half_entered_root(&self, edge: usize) -> Option<Draft> {
+        let inner = &self.graph.edges[edge];
+        let message = "the root would be entered without being left; add \"reenter\": true or name a state inside";
+        let draft = Draft::new(finding::BAD_TARGET, self.graph.edge_path(edge), message).detail(Path::root().key("target"));
+        (inner.source != 0 && !inner.transition.reenter).then_some(draft)
     }
 
     fn unknown_target(&self, edge: usize) -> Draft {
@@ -103,7 +115,8 @@ impl<'d> Sense<'_, 'd> {
             }
             let path = self.graph.node_path(timer.node).key("after").key(timer.key);
             let known = self.delays.keys().map(String::as_str);
-            let draft = Draft::new(finding::UNDEFINED_DELAY, path, format!("undefined delay `{}`; XState would fire it at once", timer.key));
+            let draft =
+                Draft::new(finding::UNDEFINED_DELAY, path, format!("undefined delay `{}`; XState would fire it at once", timer.key));
             drafts.push(draft.at_key().suggest(names::nearest(timer.key, known)));
         }
         drafts
@@ -134,7 +147,8 @@ impl<'d> Sense<'_, 'd> {
         for (index, invocation) in self.graph.invocations.iter().enumerate() {
             let src = &invocation.invoke.src;
             if !known.contains_key(src) {
-                let draft = Draft::new(finding::UNKNOWN_HANDLER, self.graph.invocation_path(index).key("src"), format!("unknown handler `{src}`"));
+                let draft =
+                    Draft::new(finding::UNKNOWN_HANDLER, self.graph.invocation_path(index).key("src"), format!("unknown handler `{src}`"));
                 drafts.push(draft.suggest(names::nearest(src, known.keys().map(String::as_str))));
             }
         }
@@ -148,7 +162,7 @@ impl<'d> Sense<'_, 'd> {
 
     /// Keys of the context that are read, but neither there from the start nor ever assigned.
     pub fn unset_context(&self) -> Vec<Draft> {
-        let mut known: HashSet<&str> = self.graph.definition.context.keys().map(String::as_str).collect();
+        let mut known: BTreeSet<&str> = self.graph.definition.context.keys().map(String::as_str).collect();
         let sites = self.sites();
         known.extend(sites.iter().flat_map(|site| site.writes()));
         let delays = Path::root().key("meta").key("fsm").key("delays");

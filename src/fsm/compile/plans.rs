@@ -1,6 +1,6 @@
 //! From an edge in a leaf to the operations that taking it performs.
 //!
-//! Order (FORMAT.md, semantics 2, 3 and 8): exits from the leaf outward (exit actions, then timers cancelled, then
+//! Order, as in XState: exits from the leaf outward (exit actions, then timers cancelled, then
 //! invocations stopped), the actions of the transition, entries inward (entry actions, delays evaluated, invocations
 //! created, `initial.actions` when the child is entered by default), `done.state` queued; when that ends the machine,
 //! the exit actions of all that is active.
@@ -24,16 +24,14 @@ impl<'d> Compiler<'_, 'd> {
             return self.plan(ops, leaf, edge, false);
         };
         let mut ops = Vec::new();
-        let mut changes = route.leaf != leaf;
         for &node in &route.exits {
             ops.extend(self.calls(&graph.nodes[node].state.exit));
             ops.extend(graph.nodes[node].timers.clone().map(|timer| Op::Cancel { timer: TimerId::new(timer) }));
             ops.extend(graph.nodes[node].invocations.clone().map(|one| Op::Stop { invocation: InvocationId::new(one) }));
-            changes |= !graph.nodes[node].invocations.is_empty();
         }
         ops.extend(self.calls(actions));
-        changes |= self.enter(&route, &mut ops);
-        self.plan(ops, route.leaf, edge, changes)
+        let creates = self.enter(&route, &mut ops);
+        self.plan(ops, route.leaf, edge, creates || route.leaf != leaf)
     }
 
     pub fn start(&mut self) -> Plan {
@@ -137,8 +135,7 @@ impl<'d> Compiler<'_, 'd> {
 
     /// One op per key; one op for all keys when one of them reads the context, which the others must not have changed.
     fn assign(&mut self, action: u32, changes: &[(&'d str, Change<'d>)]) -> Vec<Op> {
-        let sources: Vec<(Slot, Source)> =
-            changes.iter().map(|(key, change)| (self.slot(key), self.source(change))).collect();
+        let sources: Vec<(Slot, Source)> = changes.iter().map(|(key, change)| (self.slot(key), self.source(change))).collect();
         let reads_context = sources.iter().any(|(_, source)| matches!(source, Source::Context(_)));
         if reads_context || sources.is_empty() {
             return vec![Op::Assign { action, assign: push(&mut self.machine.assigns, sources) }];

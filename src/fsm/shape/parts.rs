@@ -10,11 +10,7 @@ use crate::fsm::names;
 
 impl Reader {
     /// `on` and `after`. `check` looks at a key and says whether strings are refused inside its list.
-    pub fn table(
-        &mut self,
-        value: &Value,
-        mut check: impl FnMut(&mut Reader, &str) -> bool,
-    ) -> Option<IndexMap<String, Vec<Transition>>> {
+    pub fn table(&mut self, value: &Value, mut check: impl FnMut(&mut Reader, &str) -> bool) -> Option<IndexMap<String, Vec<Transition>>> {
         let map = self.any_object(value)?;
         let mut table = IndexMap::new();
         for (key, value) in map {

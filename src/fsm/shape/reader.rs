@@ -92,22 +92,12 @@ impl Reader {
         value.as_object()
     }
 
-    pub fn member<T>(
-        &mut self,
-        map: &Map<String, Value>,
-        key: &str,
-        read: impl FnOnce(&mut Reader, &Value) -> Option<T>,
-    ) -> Option<T> {
+    pub fn member<T>(&mut self, map: &Map<String, Value>, key: &str, read: impl FnOnce(&mut Reader, &Value) -> Option<T>) -> Option<T> {
         let value = map.get(key)?;
         self.under(key, |reader| read(reader, value))
     }
 
-    pub fn required<T>(
-        &mut self,
-        map: &Map<String, Value>,
-        key: &str,
-        read: impl FnOnce(&mut Reader, &Value) -> Option<T>,
-    ) -> Option<T> {
+    pub fn required<T>(&mut self, map: &Map<String, Value>, key: &str, read: impl FnOnce(&mut Reader, &Value) -> Option<T>) -> Option<T> {
         if !map.contains_key(key) {
             self.fail(finding::MISSING_KEY, format!("`{key}` is missing"));
         }
@@ -163,7 +153,10 @@ impl Reader {
     pub fn name(&mut self, value: &Value) -> Option<String> {
         let name = self.string(value)?;
         if !names::is_name(&name) {
-            self.fail(finding::BAD_NAME, format!("`{name}` is not a name: letters, digits, `_` and `-`, not beginning with a digit or `-`"));
+            self.fail(
+                finding::BAD_NAME,
+                format!("`{name}` is not a name: letters, digits, `_` and `-`, not beginning with a digit or `-`"),
+            );
         }
         Some(name)
     }

@@ -10,9 +10,9 @@ use super::{Clock, What};
 use crate::fsm::compile::{CompileOptions, compile};
 use crate::fsm::context::Context;
 use crate::fsm::machine::{Action, Event, EventData, EventId, GuardId, InvocationId, Machine, StateId};
-use crate::fsm::step::{Effect, Effects, Host, Instance, Microstep, Status, StepError};
+use crate::fsm::step::{Host, Microstep, StepError};
 use crate::fsm::value::number_to_text;
-use crate::fsm::{Class, Definition};
+use crate::fsm::{Class, Definition, Effect, Effects, Instance, Status};
 
 /// Alarms in one `advance`, at most: a timer of 0 ms that re-arms itself would hold the clock for ever.
 const MAX_ALARMS: usize = 10_001;

@@ -9,9 +9,11 @@ use super::{Clock, What};
 use crate::fsm::builtin;
 use crate::fsm::context::Context;
 use crate::fsm::definition::Jitter;
+use crate::fsm::effect::{Effect, Effects};
+use crate::fsm::instance::{Instance, Status};
 use crate::fsm::machine::{Action, Event, EventData, EventId, GuardId, InvocationId, Machine};
 use crate::fsm::names;
-use crate::fsm::step::{Effect, Effects, Host, Instance, Microstep, Status, StepError};
+use crate::fsm::step::{Host, Microstep, StepError};
 use crate::fsm::value::number_to_text;
 
 /// Alarms in one advance, at most.
@@ -226,7 +228,7 @@ impl Walk<'_> {
 
     fn perform(&mut self) {
         let machine = self.machine;
-        for effect in self.effects.iter() {
+        for effect in &self.effects {
             let line = match *effect {
                 Effect::Start(id) => format!("start {}", machine.invocation(id).id),
                 Effect::Stop(id) => format!("stop {}", machine.invocation(id).id),

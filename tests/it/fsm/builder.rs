@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use sluicegate::fsm::builder::{
-    Backoff, Invoke, State, Transition, all, any, assign, eq, event_in, from_context, from_event, gt, gte, increment, lt, lte, not,
-    raise, raise_with, stay, to,
+    Backoff, Invoke, State, Transition, all, any, assign, eq, event_in, from_context, from_event, gt, gte, increment, lt, lte, not, raise,
+    raise_with, stay, to,
 };
 use sluicegate::fsm::{Definition, Jitter, check};
 
@@ -101,10 +101,7 @@ fn nested() -> Definition {
             "transforming",
             State::new()
                 .invoke(
-                    Invoke::new("transform")
-                        .input(json!({ "profile": "default" }))
-                        .on_done("sinking")
-                        .on_error(dead("transform".into())),
+                    Invoke::new("transform").input(json!({ "profile": "default" })).on_done("sinking").on_error(dead("transform".into())),
                 )
                 .after("transformTimeout", dead("transform-timeout".into())),
         )

@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 use sluicegate::fsm::builder::{State, to};
-use sluicegate::fsm::{
-    CODES, Class, CompileOptions, Definition, Report, Role, Use, Vocabulary, check, check_text, compile,
-};
+use sluicegate::fsm::{CODES, Class, CompileOptions, Definition, Report, Role, Use, Vocabulary, check, check_text, compile};
 
 use super::{examples, shipped};
 
@@ -223,7 +221,8 @@ fn what_does_not_fit_a_table_is_refused() {
     assert_eq!(codes(&check(&long(5_000), None)), ["too-large"]);
     let deep = (0..70).fold(State::end(), |inner, _| State::starting_in("a").state("a", inner));
     assert_eq!(codes(&check(&Definition::new("m", deep), None)), ["too-large"]);
-    let names = (0..61_000).fold(State::starting_in("a").state("a", State::new()), |root, number| root.entry(format!("act{number}").as_str()));
+    let names =
+        (0..61_000).fold(State::starting_in("a").state("a", State::new()), |root, number| root.entry(format!("act{number}").as_str()));
     assert_eq!(codes(&check(&Definition::new("m", names), None)), ["too-large"]);
 }
 

@@ -36,7 +36,9 @@ fn own_candidates<'d>(definition: &'d Definition, path: &str, id: &str, state: &
     lists.push((format!("xstate.done.state.{id}"), below("onDone"), &state.on_done));
     assert!(!definition.id.is_empty());
     lists.retain(|(descriptor, _, _)| {
-        descriptor == event || descriptor == "*" || descriptor.strip_suffix('*').is_some_and(|prefix| format!("{event}.").starts_with(prefix))
+        descriptor == event
+            || descriptor == "*"
+            || descriptor.strip_suffix('*').is_some_and(|prefix| format!("{event}.").starts_with(prefix))
     });
     lists.sort_by_key(|(descriptor, _, _)| (descriptor != event, std::cmp::Reverse(descriptor.len())));
     let number = |(path, list): (String, &'d [Transition])| -> Vec<(String, &'d Transition)> {
@@ -58,6 +60,9 @@ fn plain_candidates(definition: &Definition, leaf: &str, event: &str) -> Vec<Str
     }
     let all = chain.iter().rev().flat_map(|(path, id, state)| own_candidates(definition, path, id, state, event));
     let mut paths = Vec::new();
+    if state.is_final && chain.len() == 2 {
+        return paths;
+    }
     for (path, transition) in all {
         paths.push(path);
         if transition.guard.is_none() {
@@ -154,11 +159,8 @@ fn step(machine: &Machine, before: &Instance, event: &Event<'_>, bits: u32) -> I
 
 #[test]
 fn every_leaf_meets_every_event() {
-    let values = [
-        Value::Null,
-        json!({ "kind": "invalid", "verdict": "skip", "score": 95 }),
-        json!({ "kind": "io", "verdict": "ok", "score": 50 }),
-    ];
+    let values =
+        [Value::Null, json!({ "kind": "invalid", "verdict": "skip", "score": 95 }), json!({ "kind": "io", "verdict": "ok", "score": 50 })];
     for (name, text) in shipped().into_iter().chain(examples()) {
         let machine = machine(&text);
         let guards = u32::try_from(machine.guard_names().count()).unwrap();

@@ -33,7 +33,10 @@ fn an_error_ends_the_run_and_a_loop_is_given_up() {
         "states": { "a": { "invoke": { "src": "w", "id": "work" }, "on": { "GO": "b" } }, "b": { "entry": { "type": "fsm.raise", "params": { "event": { "type": "GO" } } }, "on": { "GO": { "target": "b", "reenter": true } } } },
     }));
     let failed = walk(&machine, "fail:work GO").unwrap();
-    assert!(failed.ends_with("0 ms: a --xstate.error.actor.work--> unhandled\n0 ms: GO ignored: the run has ended\n0 ms: error in a\n"), "{failed}");
+    assert!(
+        failed.ends_with("0 ms: a --xstate.error.actor.work--> unhandled\n0 ms: GO ignored: the run has ended\n0 ms: error in a\n"),
+        "{failed}"
+    );
     let endless = walk(&machine, "GO").unwrap();
     assert!(endless.contains("given up: the macrostep takes more microsteps than options.maxIterations allows"), "{endless}");
 }

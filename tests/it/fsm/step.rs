@@ -182,7 +182,8 @@ fn context_can_be_carried_over_before_the_start() {
 fn an_invocation_runs_from_start_to_outcome_or_stop() {
     let machine = chunk();
     let mut run = Run::new(&machine);
-    let [validate, transform] = ["validate", "transform"].map(|id| machine.invocations().find(|one| machine.invocation(*one).id == id).unwrap());
+    let [validate, transform] =
+        ["validate", "transform"].map(|id| machine.invocations().find(|one| machine.invocation(*one).id == id).unwrap());
     assert!(run.instance.is_running(validate) && !run.instance.is_running(transform));
     assert_eq!(machine.state_invocations(run.instance.state()), [validate]);
     run.give("xstate.done.actor.validate", EventData::Output(&Value::Null));
@@ -222,6 +223,40 @@ fn a_state_left_within_the_macrostep_starts_and_arms_nothing() {
     run.send("GO");
     assert_eq!(run.effects(), ["start work"]);
     assert_eq!(run.log.take()[1..], ["a --> b", "b --> c"]);
+}
+
+#[test]
+fn timers_are_armed_as_javascript_orders_their_keys() {
+    let machine = machine(
+        r#"{
+        "id": "m", "initial": "a", "meta": { "fsm": { "delays": { "late": 9, "early": 1 } } },
+        "states": { "a": { "after": { "late": "b", "20": "b", "early": "b", "3": "b", "100": [] } }, "b": { "type": "final" } }
+    }"#,
+    );
+    assert_eq!(Run::new(&machine).effects(), ["arm 3 3", "arm 20 20", "arm 100 100", "arm late 9", "arm early 1"]);
+}
+
+#[test]
+fn an_always_that_changes_nothing_is_not_tried_again() {
+    let rounds = |always: Value, invoke: Value| {
+        let machine = machine_of_value(json!({
+            "id": "m", "initial": "a", "context": { "n": 0 },
+            "states": { "a": { "on": { "GO": "b" } }, "b": { "invoke": invoke, "always": always } },
+        }));
+        let mut run = Run::new(&machine);
+        run.log.yes.push("more");
+        let sent = machine.send(&mut run.instance, &Event::bare(machine.event("GO")), &mut run.log, &mut run.effects);
+        sent.map(|_| run.log.lines.iter().filter(|line| *line == "b --> b").count())
+    };
+    let (none, watch) = (json!([]), json!({ "src": "w", "onError": {} }));
+    let log = json!({ "guard": "more", "actions": "log" });
+    let again = json!({ "guard": "more", "target": "b", "reenter": true });
+    let count = json!({ "guard": "more", "actions": { "type": "fsm.assign", "params": { "n": 0 } } });
+    assert_eq!(rounds(log, none.clone()), Ok(1));
+    assert_eq!(rounds(again.clone(), none.clone()), Ok(1));
+    // A new invocation is a change, and so is an assign, even of the same value.
+    assert_eq!(rounds(again, watch), Err(StepError::MaxIterations));
+    assert_eq!(rounds(count, none), Err(StepError::MaxIterations));
 }
 
 #[test]
@@ -375,14 +410,16 @@ fn a_machine_can_be_asked_about_itself() {
     assert_eq!(machine.parent(StateId::ROOT), None);
     let sunk = machine.state("sunk").unwrap();
     assert_eq!((machine.tags(sunk), machine.has_tag(sunk, "ok"), machine.has_tag(sunk, "error")), (&["ok".to_owned()][..], true, false));
-    let timers: Vec<(&str, &str)> = machine.timers().map(|id| machine.timer(id)).map(|timer| (timer.key.as_str(), machine.event_name(timer.event))).collect();
+    let timers: Vec<(&str, &str)> =
+        machine.timers().map(|id| machine.timer(id)).map(|timer| (timer.key.as_str(), machine.event_name(timer.event))).collect();
     assert_eq!(timers[0], ("deadline", "xstate.after.deadline.order.processing"));
     assert_eq!(machine.definition().id, "order");
     assert_eq!(machine.max_iterations(), 200);
     let sink = machine.state_invocations(attempting)[0];
     let sink = machine.invocation(sink);
     assert_eq!((sink.src.as_str(), sink.state, machine.event_name(sink.done)), ("sink", attempting, "xstate.done.actor.sink"));
-    let paths: Vec<&str> = machine.candidates(attempting, sink.error).map(|candidate| machine.transition(candidate.transition).path.as_str()).collect();
+    let paths: Vec<&str> =
+        machine.candidates(attempting, sink.error).map(|candidate| machine.transition(candidate.transition).path.as_str()).collect();
     let on_error = "states.processing.states.sinking.states.attempting.invoke.onError";
     assert_eq!(paths, [format!("{on_error}[0]"), format!("{on_error}[1]")]);
 }

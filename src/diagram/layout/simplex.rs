@@ -1,0 +1,316 @@
+//! Integers that obey minimum distances and lie as close together as they can.
+//!
+//! The network simplex method as in Gansner, Koutsofios, North, Vo: "A Technique for Drawing Directed Graphs" (1993).
+//! It serves ranks and x coordinates alike.
+
+/// `at[head] - at[tail]` must be at least `min` and costs `weight` per unit.
+#[derive(Copy, Clone, Debug)]
+struct Arc {
+    tail: usize,
+    head: usize,
+    min: i32,
+    weight: i64,
+}
+
+/// Variables and the distances between them. Every variable must hang together with the first by arcs.
+#[derive(Debug, Default)]
+pub(super) struct Problem {
+    count: usize,
+    arcs: Vec<Arc>,
+}
+
+impl Problem {
+    pub fn variable(&mut self) -> usize {
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// `head` lies at least `min` behind `tail`; each unit of the whole distance costs `weight`.
+    pub fn apart(&mut self, tail: usize, head: usize, min: i32, weight: i64) {
+        self.arcs.push(Arc { tail, head, min, weight });
+    }
+
+    /// Each unit between `a + a_offset` and `b + b_offset` costs `weight`, whichever comes first.
+    pub fn near(&mut self, (a, a_offset): (usize, i32), (b, b_offset): (usize, i32), weight: i64) {
+        // A helper in front of both: its two distances sum up to the one between them.
+        let helper = self.variable();
+        let low = a_offset.min(b_offset);
+        self.apart(helper, a, low - a_offset, weight);
+        self.apart(helper, b, low - b_offset, weight);
+    }
+
+    /// What a solution costs.
+    pub fn cost(&self, at: &[i32]) -> i64 {
+        self.arcs.iter().map(|arc| i64::from(at[arc.head] - at[arc.tail]) * arc.weight).sum()
+    }
+
+    /// The cheapest solution; the first variable is 0.
+    pub fn solve(&self) -> Vec<i32> {
+        let mut simplex = Simplex::new(self);
+        simplex.improve();
+        let origin = simplex.at[0];
+        simplex.at.iter().map(|at| at - origin).collect()
+    }
+}
+
+struct Simplex<'p> {
+    arcs: &'p [Arc],
+    at: Vec<i32>,
+    in_tree: Vec<bool>,
+    /// Arcs at each variable.
+    touching: Vec<Vec<usize>>,
+    /// Variables from the root of the tree outwards.
+    order: Vec<usize>,
+    /// The arc towards the root.
+    up: Vec<Option<usize>>,
+    /// Weights that leave minus weights that enter, of a variable and all behind it in the tree.
+    surplus: Vec<i64>,
+    search_from: usize,
+}
+
+impl<'p> Simplex<'p> {
+    fn new(problem: &'p Problem) -> Simplex<'p> {
+        let mut touching = vec![Vec::new(); problem.count];
+        for (index, arc) in problem.arcs.iter().enumerate() {
+            touching[arc.tail].push(index);
+            touching[arc.head].push(index);
+        }
+        let mut simplex = Simplex {
+            arcs: &problem.arcs,
+            at: feasible(problem, &touching),
+            in_tree: vec![false; problem.arcs.len()],
+            touching,
+            order: Vec::new(),
+            up: Vec::new(),
+            surplus: Vec::new(),
+            search_from: 0,
+        };
+        simplex.grow_tree();
+        simplex.rebuild();
+        simplex
+    }
+
+    fn slack(&self, arc: usize) -> i32 {
+        let Arc { tail, head, min, .. } = self.arcs[arc];
+        self.at[head] - self.at[tail] - min
+    }
+
+    fn other_end(&self, arc: usize, end: usize) -> usize {
+        if self.arcs[arc].tail == end { self.arcs[arc].head } else { self.arcs[arc].tail }
+    }
+
+    /// A spanning tree of arcs without slack, by moving what is in the tree towards what is not.
+    fn grow_tree(&mut self) {
+        let mut reached = vec![false; self.at.len()];
+        let mut members = vec![0];
+        let mut next = 0;
+        reached[0] = true;
+        loop {
+            while next < members.len() {
+                let member = members[next];
+                next += 1;
+                for &arc in &self.touching[member] {
+                    let other = self.other_end(arc, member);
+                    if !reached[other] && self.slack(arc) == 0 {
+                        reached[other] = true;
+                        self.in_tree[arc] = true;
+                        members.push(other);
+                    }
+                }
+            }
+            let leaving = |arc: &usize| reached[self.arcs[*arc].tail] != reached[self.arcs[*arc].head];
+            let Some(arc) = (0..self.arcs.len()).filter(leaving).min_by_key(|arc| self.slack(*arc)) else { return };
+            let step = if reached[self.arcs[arc].tail] { self.slack(arc) } else { -self.slack(arc) };
+            for &member in &members {
+                self.at[member] += step;
+            }
+            next = 0;
+        }
+    }
+
+    /// Walks the tree from its root and sums up what lies behind each variable.
+    fn rebuild(&mut self) {
+        let count = self.at.len();
+        self.up = vec![None; count];
+        self.order.clear();
+        self.order.push(0);
+        let mut next = 0;
+        while next < self.order.len() {
+            let here = self.order[next];
+            next += 1;
+            for &arc in &self.touching[here] {
+                if self.in_tree[arc] && self.up[here] != Some(arc) {
+                    let other = self.other_end(arc, here);
+                    self.up[other] = Some(arc);
+                    self.order.push(other);
+                }
+            }
+        }
+        self.surplus = vec![0; count];
+        for arc in self.arcs {
+            self.surplus[arc.tail] += arc.weight;
+            self.surplus[arc.head] -= arc.weight;
+        }
+        for &here in self.order.iter().rev() {
+            if let Some(arc) = self.up[here] {
+                let parent = self.other_end(arc, here);
+                self.surplus[parent] += self.surplus[here];
+            }
+        }
+    }
+
+    /// What pulling the two sides of the tree arc above `below` apart costs per unit; below 0 it pays.
+    fn cut(&self, below: usize, arc: usize) -> i64 {
+        // Weights inside a part cancel out, so the sum over its variables is the sum over the arcs that cross.
+        if self.arcs[arc].tail == below { self.surplus[below] } else { -self.surplus[below] }
+    }
+
+    fn improve(&mut self) {
+        // Degenerate steps might go round in a circle. Any stop is a valid drawing, only a little wider.
+        for _ in 0..self.at.len() * 8 + 64 {
+            let Some((below, leaving)) = self.find_leaving() else { return };
+            self.exchange(below, leaving);
+        }
+    }
+
+    /// Starts where the last search ended: always starting at the same place is slow and prone to circles.
+    fn find_leaving(&mut self) -> Option<(usize, usize)> {
+        const ENOUGH: usize = 30;
+        let count = self.at.len();
+        let mut best: Option<(i64, usize, usize)> = None;
+        let mut seen = 0;
+        for step in 0..count {
+            let below = (self.search_from + step) % count;
+            let Some(arc) = self.up[below] else { continue };
+            let cut = self.cut(below, arc);
+            if cut >= 0 {
+                continue;
+            }
+            if best.is_none_or(|(least, _, _)| cut < least) {
+                best = Some((cut, below, arc));
+            }
+            seen += 1;
+            if seen == ENOUGH {
+                self.search_from = (below + 1) % count;
+                break;
+            }
+        }
+        best.map(|(_, below, arc)| (below, arc))
+    }
+
+    fn exchange(&mut self, below: usize, leaving: usize) {
+        let mut behind = vec![false; self.at.len()];
+        behind[below] = true;
+        for &here in &self.order {
+            if let Some(arc) = self.up[here] {
+                behind[here] |= behind[self.other_end(arc, here)];
+            }
+        }
+        let tail_side = behind[self.arcs[leaving].tail];
+        let returns = |arc: &usize| behind[self.arcs[*arc].head] == tail_side && behind[self.arcs[*arc].tail] != tail_side;
+        let Some(entering) = (0..self.arcs.len()).filter(returns).min_by_key(|arc| self.slack(*arc)) else { return };
+        let step = self.slack(entering);
+        for (at, behind) in self.at.iter_mut().zip(behind) {
+            if behind != tail_side {
+                *at += step;
+            }
+        }
+        self.in_tree[leaving] = false;
+        self.in_tree[entering] = true;
+        self.rebuild();
+    }
+}
+
+/// Some solution: every variable as low as the arcs into it let it be, none below 0.
+fn feasible(problem: &Problem, touching: &[Vec<usize>]) -> Vec<i32> {
+    let mut at = vec![0; problem.count];
+    let mut waiting: std::collections::VecDeque<usize> = (0..problem.count).collect();
+    let mut is_waiting = vec![true; problem.count];
+    // Distances that contradict each other would go round for ever; the callers make none.
+    let mut budget = problem.count * (problem.arcs.len() + 1) + 1;
+    while let Some(here) = waiting.pop_front() {
+        is_waiting[here] = false;
+        budget -= 1;
+        debug_assert!(budget > 0, "distances contradict each other");
+        if budget == 0 {
+            break;
+        }
+        for &arc in &touching[here] {
+            let Arc { tail, head, min, .. } = problem.arcs[arc];
+            if tail == here && at[head] < at[here] + min {
+                at[head] = at[here] + min;
+                if !std::mem::replace(&mut is_waiting[head], true) {
+                    waiting.push_back(head);
+                }
+            }
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_as_short_as_it_may_be() {
+        let mut problem = Problem::default();
+        let [a, b, c] = std::array::from_fn(|_| problem.variable());
+        problem.apart(a, b, 2, 1);
+        problem.apart(b, c, 3, 1);
+        problem.apart(a, c, 9, 5);
+        assert_eq!(problem.solve()[c], 9);
+    }
+
+    #[test]
+    fn heavy_arcs_win() {
+        // The paper's example: `x` can sit beside either end of a long edge and goes to the heavier side.
+        for (low, high, expected) in [(1, 9, 9), (9, 1, 1)] {
+            let mut problem = Problem::default();
+            let [a, x, b] = std::array::from_fn(|_| problem.variable());
+            problem.apart(a, b, 10, 0);
+            problem.apart(a, x, 1, low);
+            problem.apart(x, b, 1, high);
+            let at = problem.solve();
+            assert_eq!((at[x], at[b]), (expected, 10));
+        }
+    }
+
+    #[test]
+    fn nearness_is_two_sided_and_minds_offsets() {
+        let mut problem = Problem::default();
+        let [a, b, c] = std::array::from_fn(|_| problem.variable());
+        problem.apart(a, b, 100, 0);
+        problem.apart(a, c, 0, 0);
+        problem.near((b, 10), (c, 30), 1);
+        problem.near((a, 0), (b, 0), 1);
+        let at = problem.solve();
+        assert_eq!((at[b], at[c]), (100, 80));
+    }
+
+    #[test]
+    fn a_solution_is_never_worse_than_any_other() {
+        // Small enough for trying out all values.
+        let weights = [[3, 1, 4], [1, 5, 9], [2, 6, 5], [3, 5, 8]];
+        for [w0, w1, w2] in weights {
+            let mut problem = Problem::default();
+            let v: [usize; 4] = std::array::from_fn(|_| problem.variable());
+            problem.apart(v[0], v[1], 1, w0);
+            problem.apart(v[0], v[2], 4, 0);
+            problem.apart(v[1], v[3], 1, w1);
+            problem.apart(v[3], v[2], -2, w2);
+            problem.apart(v[0], v[3], 0, 0);
+            let cost = |x1: i32, x2: i32, x3: i32| i64::from(x1) * w0 + i64::from(x3 - x1) * w1 + i64::from(x2 - x3) * w2;
+            let mut least = i64::MAX;
+            for x1 in 1..9 {
+                for x2 in 4..12 {
+                    for x3 in (x1 + 1)..=(x2 + 2) {
+                        least = least.min(cost(x1, x2, x3));
+                    }
+                }
+            }
+            let at = problem.solve();
+            assert_eq!(cost(at[1], at[2], at[3]), least);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The main loop of a run: fires timers, obeys commands, watches memory, and keeps the run's own state.
+
+use super::committer::ToCommitter;
+use super::lifecycle::{Cell, Next, Notebook};
+use super::order::Length;
+use super::report::unequal;
+use super::resident::Guard;
+use super::run_state::RunState;
+use super::shared::{Back, Command, Shared};
+use super::worker::{Job, Routes, Worker};
+use crate::budget::Hold;
+use crate::chunk::Payload;
+use crate::journal::Entry;
+use crate::trouble::{Trouble, TroubleKind};
+use crossbeam_channel::Receiver;
+use serde_json::Map;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the resident memory is looked at, and so how long the main loop sleeps at most.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A chunk that waits for longer than this does not hold up a stop.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything the main loop can react to.
+enum Happening<P> {
+    Back(Back<P>),
+    Time,
+}
+
+pub(super) struct Conductor<P> {
+    pub shared: Arc<Shared<P>>,
+    pub back: Receiver<Back<P>>,
+    pub routes: Routes<P>,
+    /// Where a replacement for a lost worker takes its chunks from.
+    pub queue: Receiver<Job<P>>,
+    pub workers: u32,
+    pub run: RunState,
+    pub guard: Guard,
+    pub open_lanes: usize,
+    pub state: Progress,
+    pub book: Notebook,
+}
+
+/// How far the run has come, and what speaks against its good end.
+#[derive(Default)]
+pub(super) struct Progress {
+    reading_ended: bool,
+    finishing: bool,
+    finished: bool,
+    left_behind: u32,
+    next_worker: u32,
+    cancelled: bool,
+    pub failure: Option<Trouble>,
+}
+
+impl<P: Payload> Conductor<P> {
+    /// Runs to the end. Says whether the outputs got their final names; a failure is in `state`.
+    pub fn run(&mut self) -> bool {
+        self.transition("START", None);
+        while !self.is_over() {
+            match self.next() {
+                Happening::Back(back) => self.react(back),
+                Happening::Time => {}
+            }
+            self.fire_timers();
+            self.look_at_memory();
+            self.shared.journal.record(&mut self.book.entries);
+            self.after_reading();
+        }
+        self.close();
+        self.state.finished
+    }
+
+    /// Whether the outputs have their final names.
+    pub fn has_finished(&self) -> bool {
+        self.state.finished
+    }
+
+    fn is_over(&self) -> bool {
+        let stopped = self.shared.stop.is_now();
+        let drained = self.state.reading_ended && self.shared.in_flight.is_empty() && self.shared.stop.is_draining();
+        self.state.finished || self.state.failure.is_some() || stopped || drained
+    }
+
+    /// The only place where the main loop waits.
+    fn next(&mut self) -> Happening<P> {
+        let look = self.shared.timers.next_look(self.shared.clock.now().after(LOOK_EVERY));
+        let message = match self.shared.clock.until(look) {
+            Some(wait) => self.back.recv_timeout(wait).ok(),
+            None => self.back.recv().ok(),
+        };
+        message.map_or(Happening::Time, Happening::Back)
+    }
+
+    fn react(&mut self, back: Back<P>) {
+        match back {
+            Back::LaneEnded => self.open_lanes -= 1,
+            Back::Settled | Back::Wake => {}
+            Back::Left(cells) => self.shared.in_flight.remove(&cells),
+            Back::Returned => self.state.left_behind -= 1,
+            Back::Watched { cell, invocation, cancel, result } => {
+                let next = cell.watched(&self.shared, &mut self.book, invocation, &cancel, result);
+                self.forward(cell, next);
+            }
+            Back::Trouble { hold, message } => self.trouble(hold, message),
+            Back::Failed(trouble) => self.fail(trouble),
+            Back::Panicked(message) => self.fail(Trouble::lasting(TroubleKind::Internal, format!("a thread of the engine panicked: {message}"))),
+            Back::Finished => self.state.finished = true,
+            Back::Command(command) => self.obey(command),
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Pause => {
+                self.shared.budget.hold(Hold::User, true);
+                self.transition("PAUSE", Some("user"));
+            }
+            Command::Resume => {
+                self.shared.budget.hold(Hold::User, false);
+                self.resume_if_free();
+            }
+            Command::Drain => {
+                self.shared.stop.drain();
+                self.shared.budget.close();
+                self.transition("DRAIN", Some("stop requested"));
+            }
+            Command::StopNow => {
+                self.shared.stop.now();
+                self.shared.budget.close();
+            }
+            Command::CancelRun => self.cancel_run(),
+            Command::Send { chunk, event, payload } => {
+                if let Some(cell) = self.shared.in_flight.get(chunk) {
+                    let next = cell.send(&self.shared, &mut self.book, &event, payload);
+                    self.forward(cell, next);
+                }
+            }
+        }
+    }
+
+    fn cancel_run(&mut self) {
+        self.state.cancelled = true;
+        self.shared.stop.drain();
+        self.shared.budget.close();
+        self.transition("DRAIN", Some("cancel requested"));
+        for cell in self.shared.in_flight.all() {
+            let next = cell.send(&self.shared, &mut self.book, "CANCEL", Map::new());
+            self.forward(cell, next);
+        }
+    }
+
+    /// Sends a chunk on after a step that was made here, and replaces the workers that the step left behind.
+    fn forward(&mut self, cell: Arc<Cell<P>>, next: Next) {
+        for _ in std::mem::take(&mut self.book.abandoned) {
+            self.state.left_behind += 1;
+            if self.state.left_behind > self.workers {
+                let message = format!("{} handlers do not return although their time is over", self.state.left_behind);
+                self.fail(Trouble::lasting(TroubleKind::Internal, message));
+                return;
+            }
+            self.state.next_worker += 1;
+            self.spawn_worker(self.workers + self.state.next_worker);
+        }
+        self.routes.dispatch(cell, next);
+    }
+
+    fn spawn_worker(&self, number: u32) {
+        let worker = Worker { number, queue: self.queue.clone(), routes: self.routes.clone(), shared: self.shared.clone() };
+        std::thread::spawn(move || worker.run());
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some((key, (cell, timer))) = self.shared.timers.pop_due(self.shared.clock.now()) {
+            if let Some(cell) = cell.upgrade() {
+                let next = cell.fire(&self.shared, &mut self.book, timer, key);
+                self.forward(cell, next);
+            }
+        }
+    }
+
+    fn look_at_memory(&mut self) {
+        let now = self.shared.clock.now();
+        if let Some(verdict) = self.guard.look(now) {
+            self.shared.budget.hold(Hold::Resident, verdict.is_short);
+            if let Some(warning) = verdict.warning {
+                tracing::warn!("{warning}");
+            }
+        }
+        self.follow_holds();
+    }
+
+    /// The run's own state follows what holds reading up.
+    fn follow_holds(&mut self) {
+        let holds = self.shared.budget.status().holds;
+        match holds.first() {
+            Some(hold) if !self.run.is_paused() => self.transition("PAUSE", Some(&hold.to_string())),
+            None if self.run.is_paused() => self.transition("RESUME", None),
+            _ => {}
+        }
+    }
+
+    fn resume_if_free(&mut self) {
+        if self.shared.budget.status().holds.is_empty() {
+            self.transition("RESUME", None);
+        }
+    }
+
+    fn trouble(&mut self, hold: Hold, message: Option<String>) {
+        match message {
+            Some(message) => {
+                tracing::warn!(component = %hold, "paused, will try again: {message}");
+                self.transition("PAUSE", Some(&format!("{hold}: {message}")));
+            }
+            None => self.resume_if_free(),
+        }
+    }
+
+    fn transition(&mut self, event: &'static str, reason: Option<&str>) {
+        let at = self.shared.clock.unix_micros(self.shared.clock.now());
+        self.book.entries.extend(self.run.send(event, reason, at).map(Entry::Run));
+    }
+
+    fn fail(&mut self, trouble: Trouble) {
+        self.shared.stop.now();
+        self.shared.budget.close();
+        self.state.failure.get_or_insert(trouble);
+    }
+
+    /// When the last lane has ended: tells the committer what will not come, and asks for the end once everything has settled.
+    fn after_reading(&mut self) {
+        if self.open_lanes > 0 || self.state.finishing {
+            return;
+        }
+        if !self.state.reading_ended {
+            self.state.reading_ended = true;
+            for (range, part, chunks) in self.shared.in_flight.cut_off() {
+                let _ = self.routes.committer.send(ToCommitter::Range { part, range, length: Length::CutOff(chunks) });
+            }
+            let _ = self.routes.committer.send(ToCommitter::ReadingEnded);
+            self.transition("DRAIN", None);
+        }
+        if self.shared.stop.is_draining() {
+            self.leave_who_waits_long();
+        } else if self.shared.in_flight.is_empty() {
+            // Before the outputs get their final names: a file that has one is complete.
+            let rows = self.shared.metrics.rows();
+            if !rows.is_equal() {
+                self.fail(unequal(rows));
+                return;
+            }
+            self.state.finishing = true;
+            let _ = self.routes.committer.send(ToCommitter::Finish);
+        }
+    }
+
+    /// When draining, chunks that wait for an outside event or a distant timer keep their state for the next run.
+    fn leave_who_waits_long(&mut self) {
+        let limit = self.shared.clock.now().after(DRAIN_PATIENCE);
+        let waiting: Vec<_> = self.shared.in_flight.all().into_iter().filter(|cell| cell.life.lock().waits_beyond(limit)).collect();
+        self.shared.in_flight.remove(&waiting);
+        for cell in waiting {
+            let _ = self.routes.committer.send(ToCommitter::Left { part: cell.part, id: cell.id });
+        }
+    }
+
+    /// The run's last transition.
+    fn close(&mut self) {
+        let event = match (&self.state.failure, self.state.finished, self.state.cancelled) {
+            (Some(_), ..) => "FAIL",
+            (None, true, _) => "FINISH",
+            (None, false, true) => "CANCEL",
+            (None, false, false) => "STOP",
+        };
+        let reason = self.state.failure.as_ref().map(Trouble::chain);
+        self.transition(event, reason.as_deref());
+        self.shared.journal.record(&mut self.book.entries);
+    }
+}

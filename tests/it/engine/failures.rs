@@ -1,0 +1,183 @@
+//! What goes wrong, and whose fault it is.
+
+use super::*;
+use sluicegate::chunk::ChunkId;
+use sluicegate::engine::{Outcome, RunError, RunReport};
+use sluicegate::processor::Handler;
+use sluicegate::source::items;
+use sluicegate::{Trouble, TroubleKind};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A handler that fails for chunk 0.1 as often as this.
+fn fails(times: u32) -> impl Fn(&Work<Rows>) -> Result<Done<Rows>, HandlerError> {
+    move |work: &Work<Rows>| {
+        if work.id == ChunkId::new(0, 1) && work.attempt <= times {
+            return Err(HandlerError::new("io", format!("attempt {} of chunk {}", work.attempt, work.id)));
+        }
+        Ok(Done::same())
+    }
+}
+
+fn run_with(handler: impl Handler<Rows> + 'static) -> (Seen, Seen, RunReport) {
+    run_on(lifecycle("chunk"), handler)
+}
+
+fn run_on(definition: Definition, handler: impl Handler<Rows> + 'static) -> (Seen, Seen, RunReport) {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let run = Orchestrator::new(definition).handler("validate", handler).handler("transform", nothing).workers(2).patience(quick());
+    let run = run.sink("sink", seen.sink()).dead_letter("deadLetter", dead.sink()).source(items(chunks(4)));
+    let report = run.run().unwrap();
+    (seen, dead, report)
+}
+
+#[test]
+fn a_chunk_that_fails_is_tried_again_and_keeps_its_place() {
+    let (seen, dead, report) = run_with(fails(2));
+    assert_eq!(seen.chunks(), ["0.0", "0.1", "0.2", "0.3"]);
+    assert_eq!(dead.chunks(), [] as [&str; 0]);
+    assert_eq!((report.metrics.retries, report.metrics.errors), (2, 2));
+}
+
+#[test]
+fn a_chunk_that_keeps_failing_is_set_aside_with_its_reasons() {
+    let (seen, dead, report) = run_with(fails(100));
+    assert_eq!(seen.chunks(), ["0.0", "0.2", "0.3"]);
+    assert_eq!(dead.rows(), (10..20).collect::<Rows>());
+    assert_eq!((report.outcome, report.rows.dead_lettered), (Outcome::CompleteWithDeadLetters, 10));
+    assert_eq!(report.metrics.errors, 4, "one attempt and three retries");
+}
+
+#[test]
+fn a_panic_is_an_error_of_its_chunk() {
+    let (seen, dead, _) = run_with(|work: &Work<Rows>| {
+        assert!(work.id != ChunkId::new(0, 2), "this chunk makes the handler panic");
+        Ok(Done::same())
+    });
+    assert_eq!((seen.chunks(), dead.chunks()), (vec!["0.0".into(), "0.1".into(), "0.3".into()], vec!["0.2".into()]));
+}
+
+#[test]
+fn an_invalid_chunk_is_not_tried_again() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let (_, dead, _) = run_with(move |work: &Work<Rows>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        if work.id.index == 3 { Err(HandlerError::new("invalid", "no good")) } else { Ok(Done::same()) }
+    });
+    assert_eq!((dead.chunks(), calls.load(Ordering::SeqCst)), (vec!["0.3".to_owned()], 4));
+}
+
+#[test]
+fn a_handler_that_loses_rows_is_found_out_at_once() {
+    let (_, dead, report) = run_with(|work: &Work<Rows>| if work.id.index == 1 { Ok(Done::with(vec![1, 2])) } else { Ok(Done::same()) });
+    assert_eq!(dead.rows(), (10..20).collect::<Rows>(), "all rows of the chunk as it was");
+    assert_eq!(report.rows.dead_lettered, 10);
+}
+
+#[test]
+fn a_handler_that_takes_too_long_is_left_behind() {
+    let late = Arc::new(AtomicU32::new(0));
+    let returned = late.clone();
+    let (seen, dead, report) = run_on(lifecycle_with("chunk", 50), move |work: &Work<Rows>| {
+        if work.id.index == 1 && work.attempt == 1 {
+            while !work.cancel.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            returned.fetch_add(1, Ordering::SeqCst);
+            return Ok(Done::with(vec![9; 10]));
+        }
+        Ok(Done::same())
+    });
+    assert_eq!(seen.rows(), (0..40).collect::<Rows>(), "what came late was thrown away");
+    assert_eq!((dead.chunks().len(), late.load(Ordering::SeqCst)), (0, 1));
+    assert_eq!(report.metrics.errors, 1);
+}
+
+#[test]
+fn handlers_that_never_return_end_the_run() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let stuck = |work: &Work<Rows>| -> Result<Done<Rows>, HandlerError> {
+        // Until the test process ends: what must not hang is the run.
+        if work.id.index < 4 { std::thread::sleep(Duration::from_secs(3600)) }
+        Ok(Done::same())
+    };
+    let run = Orchestrator::new(lifecycle_with("chunk", 50)).handler("validate", stuck).handler("transform", nothing).workers(2);
+    let error = run.sink("sink", seen.sink()).dead_letter("deadLetter", dead.sink()).source(items(chunks(10))).run().unwrap_err();
+    insta::assert_snapshot!(error, @"3 handlers do not return although their time is over");
+    assert_eq!(dead.chunks().len(), 0, "no row is given up for it");
+}
+
+#[test]
+fn a_sink_that_refuses_a_chunk_gets_it_again_and_then_the_dead_letter_does() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let refuses = |delivery: &Delivery<Rows>| match (delivery.id.index, delivery.attempt) {
+        (1, ..=2) | (2, _) => Some(SinkError::Chunk(HandlerError::new("conflict", "not this one"))),
+        _ => None,
+    };
+    let run = handlers(Orchestrator::new(lifecycle("chunk"))).sink("sink", seen.unless(refuses)).dead_letter("deadLetter", dead.sink());
+    let report = run.source(items(chunks(5))).run().unwrap();
+    assert_eq!(seen.chunks(), ["0.0", "0.1", "0.3", "0.4"]);
+    assert_eq!(dead.chunks(), ["0.2"]);
+    assert_eq!((report.rows.written, report.rows.dead_lettered), (40, 10));
+}
+
+/// The rule that matters most: an unavailable sink never costs a row.
+#[test]
+fn a_sink_in_trouble_pauses_the_run_and_loses_nothing() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let mut left = 5;
+    let troubled = move |delivery: &Delivery<Rows>| {
+        (delivery.id.index == 3 && left > 0).then(|| {
+            left -= 1;
+            SinkError::Component(Trouble::passing(TroubleKind::Unavailable, "the sink is away"))
+        })
+    };
+    let run = handlers(Orchestrator::new(lifecycle("chunk"))).sink("sink", seen.unless(troubled)).dead_letter("deadLetter", dead.sink());
+    let report = run.source(items(chunks(20))).run().unwrap();
+    assert_eq!(seen.rows(), (0..200).collect::<Rows>());
+    assert_eq!((dead.chunks().len(), report.metrics.errors, report.metrics.retries), (0, 0, 0));
+    let paused: Vec<String> = report.metrics.paused.iter().map(|paused| paused.reason.to_string()).collect();
+    assert_eq!(paused, ["sink"]);
+}
+
+#[test]
+fn a_sink_whose_trouble_lasts_ends_the_run_and_gives_nothing_up() {
+    for trouble in [|kind, message: &str| Trouble::passing(kind, message), |kind, message: &str| Trouble::lasting(kind, message)] {
+        let (seen, dead) = (Seen::default(), Seen::default());
+        let troubled = move |delivery: &Delivery<Rows>| {
+            (delivery.id.index >= 3).then(|| SinkError::Component(trouble(TroubleKind::Io, "the disk is full")))
+        };
+        let run = handlers(Orchestrator::new(lifecycle("chunk"))).sink("sink", seen.unless(troubled)).dead_letter("deadLetter", dead.sink());
+        let RunError::Failed { trouble, report } = run.source(items(chunks(20))).run().unwrap_err() else { panic!() };
+        assert_eq!((trouble.kind(), trouble.to_string()), (TroubleKind::Io, "the disk is full".into()));
+        assert_eq!((report.outcome, dead.chunks().len(), report.rows.dead_lettered), (Outcome::Failed, 0, 0));
+        assert_eq!(seen.chunks(), ["0.0", "0.1", "0.2"]);
+    }
+}
+
+#[test]
+fn a_rejected_row_without_a_dead_letter_ends_the_run() {
+    let seen = Seen::default();
+    let reject = |work: &Work<Rows>| {
+        let rejected = vec![sluicegate::processor::Rejected { row: 4, reason: "not UTF-8".into(), raw: Box::from(*b"x") }];
+        Ok(Done::with(work.payload[1..].to_vec()).rejecting(rejected))
+    };
+    let run = Orchestrator::new(definition(json!({
+        "id": "m", "initial": "a", "states": {
+            "a": { "invoke": { "src": "check", "onDone": "b", "onError": "failed" } },
+            "b": { "invoke": { "src": "sink", "onDone": "done", "onError": "failed" } },
+            "done": { "type": "final" }, "failed": { "type": "final" } }
+    })));
+    let error = run.handler("check", reject).sink("sink", seen.sink()).source(items(chunks(2))).run().unwrap_err();
+    insta::assert_snapshot!(error, @"row 4 of chunk 0.0 cannot be written and there is no dead letter to set it aside: not UTF-8");
+}
+
+#[test]
+fn rows_that_end_nowhere_are_an_internal_fault() {
+    let seen = Seen::default();
+    let refuse = |delivery: &Delivery<Rows>| (delivery.id.index == 1).then(|| SinkError::Chunk(HandlerError::new("no", "never")));
+    let error = Orchestrator::new(lifecycle("direct")).sink("sink", seen.unless(refuse)).source(items(chunks(3))).run().unwrap_err();
+    let RunError::Failed { trouble, .. } = error else { panic!("{error:?}") };
+    assert_eq!(trouble.kind(), TroubleKind::Internal);
+    insta::assert_snapshot!(trouble, @"the rows do not add up: 30 read, but 20 written + 0 filtered + 0 dead-lettered + 0 cancelled");
+}
