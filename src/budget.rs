@@ -31,23 +31,23 @@ impl MemoryBand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
-    /// Somebody asked for it.
-    User,
-    /// The permits have reached the high water mark.
-    Memory,
-    /// The process or its control group is short of memory, whatever the permits say.
-    Resident,
     /// A sink is unavailable.
     Sink,
     /// A source is unavailable.
     Source,
     /// The journal cannot be written.
     Journal,
+    /// Somebody asked for it.
+    User,
+    /// The process or its control group is short of memory, whatever the permits say.
+    Resident,
+    /// The permits have reached the high water mark.
+    Memory,
 }
 
 impl Hold {
-    /// Every reason, in the order of [`Hold::index`].
-    pub const ALL: [Hold; 6] = [Hold::User, Hold::Memory, Hold::Resident, Hold::Sink, Hold::Source, Hold::Journal];
+    /// Every reason, the gravest first.
+    pub const ALL: [Hold; 6] = [Hold::Sink, Hold::Source, Hold::Journal, Hold::User, Hold::Resident, Hold::Memory];
 
     fn index(self) -> usize {
         self as usize
@@ -416,7 +416,7 @@ mod tests {
         clock.advance(Duration::from_secs(5));
         budget.hold(Hold::Sink, true);
         clock.advance(Duration::from_secs(1));
-        assert_eq!(budget.held(), [(Hold::User, Duration::from_secs(3)), (Hold::Sink, Duration::from_secs(1))]);
+        assert_eq!(budget.held(), [(Hold::Sink, Duration::from_secs(1)), (Hold::User, Duration::from_secs(3))]);
     }
 
     #[test]

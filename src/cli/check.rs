@@ -3,7 +3,7 @@
 use crate::cli::out::outln;
 use super::args::{CheckArgs, Format};
 use super::exit::{Exit, Failure};
-use crate::fsm::{Class, Report, check_text};
+use crate::fsm::{Class, Finding, check_text};
 use crate::trouble::{Trouble, TroubleKind};
 use serde_json::json;
 use std::path::Path;
@@ -23,7 +23,12 @@ pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
         }
         exit = if report.is_clean(Class::Lint) { exit } else { Exit::Findings };
         match args.format {
-            Format::Text => show(path, &report, args.canonical),
+            Format::Text => {
+                report.findings.iter().for_each(|finding| outln!("{}", located(path, finding)));
+                if report.findings.is_empty() && !args.canonical {
+                    outln!("{}: ok", path.display());
+                }
+            }
             Format::Json => all.push(json!({ "file": path, "findings": report.findings })),
         }
     }
@@ -41,13 +46,8 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// One line a finding, in the form that editors jump to; a word at the end.
-pub fn show(path: &Path, report: &Report, quiet: bool) {
-    for finding in &report.findings {
-        let place = finding.position.map_or(String::new(), |position| format!(":{}:{}", position.line, position.column));
-        outln!("{}{place}: {finding}", path.display());
-    }
-    if report.findings.is_empty() && !quiet {
-        outln!("{}: ok", path.display());
-    }
+/// A finding on one line, in the form that editors jump to.
+pub fn located(path: &Path, finding: &Finding) -> String {
+    let place = finding.position.map_or(String::new(), |position| format!(":{}:{}", position.line, position.column));
+    format!("{}{place}: {finding}", path.display())
 }

@@ -11,15 +11,15 @@ use super::signals::Signals;
 use super::values::{show_count, show_size};
 use crate::batch::Batch;
 use crate::clock::Clock;
-use crate::engine::{Orchestrator, Patience, RunError, RunReport};
+use crate::engine::{Orchestrator, Patience, RunError, RunReport, Running};
 use crate::fsm::{Class, Definition, Role, Use, Vocabulary, check_text};
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
-use crate::sink::{DeadLetterSink, FileOptions, FileSink, StreamSink};
+use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
 use crate::source::postgres::{
     ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session, Transcoder,
     Validator, identifier_list,
 };
-use crate::trouble::TroubleKind;
+use crate::trouble::{Trouble, TroubleKind};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,6 +105,20 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// Files that were made for a run. If it does not come to the run, they go again.
+#[derive(Default)]
+struct Created {
+    paths: Vec<PathBuf>,
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
     if let Some(query) = &args.query {
         return Ok(Selection::Query(query.clone()));
@@ -151,11 +165,10 @@ impl<'a> Job<'a> {
         let source = CopySource::new(self.connector.clone(), session, export.clone(), self.limits, self.connections);
         let clock = Clock::real();
         let patience = Patience { total: self.args.give_up_after, ..Patience::default() };
-        let transcoder =
-            Transcoder::new(export.encoder(), self.compression(target), source.expansion(), self.limits.bytes, self.workers);
+        let transcoder = Transcoder::new(&source, session.server(), self.compression(target), self.workers);
         let mut run = Orchestrator::<Batch>::new(self.definition.clone())
             .source(source)
-            .optional_handler("validate", Validator::new(&session.server().encoding))
+            .optional_handler("validate", Validator::new(session.server()))
             .handler("transform", transcoder)
             .workers(self.workers)
             .memory_limit(self.args.memory_limit)
@@ -167,24 +180,34 @@ impl<'a> Job<'a> {
         if self.args.unordered {
             run = run.unordered();
         }
+        let mut created = Created::default();
+        run = match target {
+            Target::Files(_) => {
+                let files = target.files(export);
+                let sink = FileSink::create(&files, self.file_options())?;
+                created.paths.extend(files.iter().map(|file| partial_name(file)));
+                run.sink("sink", sink)
+            }
+            Target::Stream(path) => run.sink("sink", StreamSink::new(path.display().to_string(), target::open_stream(path)?)),
+        };
         if let Some(path) = self.journal(target) {
             target::prepare_journal(&path, self.args.fresh)?;
             let record = self.record(session, export, target);
-            run = run.journal(Arc::new(SqliteJournal::open(&path, record, clock)?));
+            let journal = SqliteJournal::open(&path, record, clock)?;
+            created.paths.extend(target::journal_files(&path));
+            run = run.journal(Arc::new(journal));
         }
-        run = match target {
-            Target::Files(_) => run.sink("sink", FileSink::create(target.files(export), self.file_options())?),
-            Target::Stream(path) => run.sink("sink", StreamSink::new(path.display().to_string(), target::open_stream(path)?)),
+        run = match self.dead_letter(target) {
+            Some(path) => run.dead_letter("deadLetter", DeadLetterSink::new(&path, self.file_options())),
+            None => run.dead_letter("deadLetter", each(no_dead_letter)),
         };
-        if let Some(path) = self.dead_letter(target) {
-            run = run.dead_letter("deadLetter", DeadLetterSink::new(&path, self.file_options()));
-        }
-        self.watch(run, session, export)
+        let running = run.start()?;
+        created.paths.clear();
+        self.watch(running, session, export)
     }
 
     /// Runs to the end, with signals, progress and the snapshot's age in view.
-    fn watch(&self, run: Orchestrator<Batch>, session: &Session, export: &Export) -> Result<RunReport, Failure> {
-        let running = run.start()?;
+    fn watch(&self, running: Running, session: &Session, export: &Export) -> Result<RunReport, Failure> {
         let handle = running.handle();
         self.signals.watch(handle.clone());
         let progress = Progress::show(handle.clone(), export.name.clone(), export.estimated_rows, self.args.progress, self.args.quiet);
@@ -252,6 +275,14 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Beside a stream there is no place for a dead letter unless the user names one, and no row may vanish.
+fn no_dead_letter(delivery: &Delivery<Batch>) -> Result<(), SinkError> {
+    let reason = delivery.rejected.first().map(|rejected| rejected.reason.clone());
+    let reason = reason.or_else(|| delivery.errors.last().map(ToString::to_string)).unwrap_or_default();
+    let message = format!("{}: a row cannot be exported ({reason}); with --dead-letter PATH such rows are set aside", delivery.origin);
+    Err(Trouble::lasting(TroubleKind::Configuration, message).into())
+}
+
 fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
     let Some(path) = path else {
         return serde_json::from_str(DEFAULT_DEFINITION).map_err(|error| Failure::configuration(error.to_string()));
@@ -259,7 +290,7 @@ fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
     let text = super::check::read(path)?;
     let (definition, report) = check_text(&text, Some(&vocabulary()));
     if !report.is_clean(Class::Lint) {
-        super::check::show(path, &report, true);
+        report.findings.iter().for_each(|finding| eprintln!("{}", super::check::located(path, finding)));
     }
     definition
         .filter(|_| report.is_clean(Class::Lint))

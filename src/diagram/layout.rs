@@ -11,6 +11,8 @@
 //! between the boxes of a row and sideways in the channels between rows; a label is a small box in the way of its line.
 
 mod channel;
+#[cfg(test)]
+pub(super) mod geometry;
 mod hops;
 mod layers;
 mod level;

@@ -72,7 +72,7 @@ fn id(graph: &Graph, anchor: Anchor) -> String {
 }
 
 /// What might mean something to Mermaid, to HTML or to Markdown is replaced by a character that looks like it: entities
-/// (`#58;`) are the documented way, but labels of edges show them undecoded (seen in Mermaid 11.12).
+/// (`#58;`) are the documented way, but labels of edges show them undecoded (seen in Mermaid 11.17).
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -83,7 +83,7 @@ fn escape(text: &str) -> String {
             ':' => '\u{2236}',
             '"' => '\u{201d}',
             '<' if begins_tag => '\u{2039}',
-            ';' | '#' | '&' | '%' | '$' | '`' | '\\' | '{' | '}' | '*' | '~' | '|' => char::from_u32(u32::from(c) + 0xfee0).unwrap_or(' '),
+            ';' | '#' | '&' | '%' | '$' | '`' | '\\' => char::from_u32(u32::from(c) + 0xfee0).unwrap_or(' '),
             c => c,
         });
     }

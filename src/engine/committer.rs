@@ -311,10 +311,14 @@ impl<P: Payload> Committer<P> {
             self.tell(cell, Ok(()));
         }
         let mut entries = std::mem::take(&mut self.book.entries);
+        let mut lost = None;
         for cell in &self.pending.ended {
-            cell.life.lock().settle(cell, &self.shared, &mut entries);
+            lost = cell.life.lock().settle(cell, &self.shared, &mut entries).err().or(lost);
         }
         self.checkpoint(&mut entries)?;
+        if let Some(trouble) = lost {
+            return Err(Halt::Trouble(trouble));
+        }
         self.book.entries = entries;
         self.pending.bytes = 0;
         self.shared.metrics.checkpoint(self.shared.clock.now().since(began));

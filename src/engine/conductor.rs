@@ -196,9 +196,11 @@ impl<P: Payload> Conductor<P> {
     fn follow_holds(&mut self) {
         let holds = self.shared.budget.status().holds;
         match holds.first() {
-            Some(hold) if !self.run.is_paused() => self.transition("PAUSE", Some(&hold.to_string())),
+            // What is wrong with a component was said, in more words, when it was found.
+            Some(Hold::Sink | Hold::Source | Hold::Journal) => {}
+            Some(hold) => self.transition("PAUSE", Some(&hold.to_string())),
             None if self.run.is_paused() => self.transition("RESUME", None),
-            _ => {}
+            None => {}
         }
     }
 

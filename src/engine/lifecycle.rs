@@ -14,6 +14,7 @@ use crate::fsm::{
 use crate::journal::{ChunkRows, Entry, Placed, Settled, Transition};
 use crate::processor::{CancelToken, HandlerError, Rejected};
 use crate::source::Incoming;
+use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -53,6 +54,7 @@ pub(super) struct Life<P> {
     deferred: VecDeque<Deferred>,
     /// Handlers that were left behind and have not returned: they still see the payload.
     abandoned: u32,
+    end_is_told: bool,
     pub rows: ChunkRows,
     pub rejected: Vec<Rejected>,
     pub errors: Vec<HandlerError>,
@@ -180,6 +182,7 @@ impl<P: Payload> Cell<P> {
             starts: Vec::new(),
             deferred: VecDeque::new(),
             abandoned: 0,
+            end_is_told: false,
             rows: ChunkRows::default(),
             rejected: Vec::new(),
             errors: Vec::new(),
@@ -480,10 +483,10 @@ impl<P: Payload> Life<P> {
         self.starts.last().map_or(0, |(_, count)| *count)
     }
 
-    /// Who has to do something now. Asking makes it so: each invocation is queued once.
+    /// Who has to do something now. Asking makes it so: each invocation is queued once, and the end is told once.
     pub fn next(&mut self, shared: &Shared<P>) -> Next {
         if self.instance.status() != Status::Active {
-            return Next::Final;
+            return if std::mem::replace(&mut self.end_is_told, true) { Next::Wait } else { Next::Final };
         }
         match &mut self.running {
             Some(running) if running.progress == Progress::New => {
@@ -531,7 +534,10 @@ impl<P: Payload> Life<P> {
     }
 
     /// The chunk has come to its end: accounts for its rows and gives its bytes back.
-    pub fn settle(&mut self, cell: &Cell<P>, shared: &Shared<P>, entries: &mut Vec<Entry>) {
+    ///
+    /// # Errors
+    /// When some of its rows went nowhere.
+    pub fn settle(&mut self, cell: &Cell<P>, shared: &Shared<P>, entries: &mut Vec<Entry>) -> Result<(), Trouble> {
         let state = self.instance.state();
         if shared.machine.has_tag(state, "cancelled") {
             let elsewhere = self.rows.written + self.rows.filtered + self.rows.dead_lettered;
@@ -546,6 +552,15 @@ impl<P: Payload> Life<P> {
         }));
         shared.metrics.settled(&self.rows, self.placed.bytes);
         self.unload();
+        let ChunkRows { written, filtered, dead_lettered, cancelled } = self.rows;
+        let lost = cell.rows.saturating_sub(written + filtered + dead_lettered + cancelled);
+        if lost == 0 {
+            return Ok(());
+        }
+        let (id, state, all) = (cell.id, shared.machine.state_name(state), cell.rows);
+        let why = self.errors.last().map_or(String::new(), |error| format!(" ({error})"));
+        let message = format!("chunk {id} ended in `{state}`{why}, where {lost} of its {all} rows are neither written nor set aside");
+        Err(Trouble::lasting(TroubleKind::Internal, message))
     }
 
     /// Whether nothing will move it before `limit`: no handler is at it, and no timer is due by then.

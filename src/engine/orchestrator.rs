@@ -290,7 +290,7 @@ impl<P: Payload> Orchestrator<P> {
         let mut context = machine.initial_context();
         for (key, value) in &self.context {
             let unknown = || setup(format!("the definition's context has no `{key}` that could be set"));
-            context.set(machine.context_slot(key).ok_or_else(unknown)?, value.clone());
+            context.set(machine.context_slot(key).ok_or_else(unknown)?, value);
         }
         Ok(context)
     }

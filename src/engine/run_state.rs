@@ -53,7 +53,8 @@ impl RunState {
         let sent = Event { id: self.machine.event(event), name: None, data: EventData::None };
         self.machine.send(&mut self.instance, &sent, &mut Nobody, &mut self.effects).ok()?;
         let to: Box<str> = self.machine.state_name(self.instance.state()).into();
-        if from == to {
+        let news = reason.is_some() && self.view.read().reason.as_deref() != reason;
+        if from == to && !(news && self.is_paused()) {
             return None;
         }
         let ended = self.instance.status() != Status::Active;

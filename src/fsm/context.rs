@@ -19,15 +19,26 @@ pub(super) struct Layout {
     pub literals: Vec<Value>,
 }
 
-/// 16 bytes; only values that came with an event own memory.
+/// 16 bytes. Only what came with an event and is neither a number nor a short text owns memory: error kinds are short, and
+/// a failing chunk should not wait for the allocator.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Cell {
     #[default]
     Undefined,
+    Null,
+    Bool(bool),
     Number(f64),
     Literal(u32),
+    Short {
+        length: u8,
+        bytes: [u8; SHORT],
+    },
     Owned(Box<Value>),
 }
+
+/// Bytes of the longest text that a cell holds itself.
+const SHORT: usize = 14;
+const _: () = assert!(size_of::<Cell>() == 16);
 
 /// The values that guards read and `fsm.assign` writes. Numbers are doubles, as in JavaScript.
 #[derive(Clone, Debug)]
@@ -69,8 +80,8 @@ impl Context {
     }
 
     /// Stores any JSON.
-    pub fn set(&mut self, slot: Slot, value: Value) {
-        self.put(slot, owned(value));
+    pub fn set(&mut self, slot: Slot, value: &Value) {
+        self.put(slot, Cell::copy(View::of(value)));
     }
 
     /// Takes the key away, which is not the same as storing `null`.
@@ -91,6 +102,9 @@ impl Context {
             Cell::Number(value) => View::Number(*value),
             Cell::Literal(literal) => View::of(&self.layout.literals[*literal as usize]),
             Cell::Undefined => View::Undefined,
+            Cell::Null => View::Null,
+            Cell::Bool(value) => View::Bool(*value),
+            Cell::Short { length, bytes } => View::Text(str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default()),
             Cell::Owned(value) => View::of(value),
         }
     }
@@ -116,7 +130,7 @@ impl Context {
     pub(super) fn sum(&self, slot: Slot, by: f64) -> Cell {
         match add(self.view(slot), by) {
             Sum::Number(value) => Cell::Number(value),
-            Sum::Text(text) => Cell::Owned(Box::new(Value::String(text))),
+            Sum::Text(text) => Cell::copy(View::Text(&text)),
         }
     }
 }
@@ -126,15 +140,19 @@ impl Cell {
     pub fn copy(view: View<'_>) -> Cell {
         match view {
             View::Undefined => Cell::Undefined,
+            View::Null => Cell::Null,
+            View::Bool(value) => Cell::Bool(value),
             View::Number(value) => Cell::Number(value),
-            other => other.to_value().map_or(Cell::Undefined, owned),
+            View::Text(text) if text.len() <= SHORT => short(text),
+            View::Text(text) => Cell::Owned(Box::new(text.into())),
+            View::Json(value) => Cell::Owned(Box::new(value.clone())),
         }
     }
 }
 
-fn owned(value: Value) -> Cell {
-    match value {
-        Value::Number(number) => Cell::Number(number.as_f64().unwrap_or(f64::NAN)),
-        other => Cell::Owned(Box::new(other)),
-    }
+fn short(text: &str) -> Cell {
+    let mut bytes = [0; SHORT];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    // No longer than SHORT, so the length fits.
+    Cell::Short { length: u8::try_from(text.len()).unwrap_or_default(), bytes }
 }

@@ -89,7 +89,8 @@ impl Lint<'_, '_> {
     }
 
     fn is_dead(&self, leaf: usize) -> bool {
-        !self.graph.ends(leaf) && self.flow.moves[leaf].iter().all(|step| step.to == leaf)
+        let rests = !self.graph.ends(leaf) && !self.caught.contains(&leaf);
+        rests && self.flow.moves[leaf].iter().all(|step| step.to == leaf)
     }
 
     /// The state that a stuck leaf stands for: a final child stands for its parent, which has finished.

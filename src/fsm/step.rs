@@ -136,19 +136,35 @@ impl Machine {
         {
             instance.running.clear(invocation);
         }
-        let taken = self.select(self.choice(instance.leaf, event.id), instance, event, host);
-        if taken.is_none() && self.spelling(event).starts_with("xstate.error.actor") {
-            self.fail(instance, event, host, effects);
-            return Ok(Handled::Unhandled);
-        }
-        self.microstep(taken, instance, event, host, effects);
+        let Some(plan) = self.select(self.choice(instance.leaf, event.id), instance, event, host) else {
+            return self.unhandled(instance, event, host, effects);
+        };
+        self.microstep(Some(plan), instance, event, host, effects);
         if instance.status != Status::Active {
             self.end(instance, effects);
         } else if !effects.queue.is_empty() || !self.always_of(instance).is_nobody() {
             // Most events never come here.
             self.settle(instance, *event, host, effects)?;
         }
-        Ok(if taken.is_some() { Handled::Transition } else { Handled::Unhandled })
+        Ok(Handled::Transition)
+    }
+
+    /// An event that no transition takes. After it, too, `always` is looked at.
+    #[inline(never)]
+    fn unhandled<H: Host>(
+        &self,
+        instance: &mut Instance,
+        event: &Event<'_>,
+        host: &mut H,
+        effects: &mut Effects,
+    ) -> Result<Handled, StepError> {
+        let is_error = self.spelling(event).starts_with("xstate.error.actor");
+        if is_error {
+            instance.status = Status::Error;
+        }
+        self.microstep(None, instance, event, host, effects);
+        self.settle(instance, *event, host, effects)?;
+        Ok(Handled::Unhandled)
     }
 
     #[inline]
@@ -164,11 +180,14 @@ impl Machine {
 
     #[inline(never)]
     fn select_guarded<'m, H: Host>(&'m self, choice: &'m Choice, instance: &Instance, event: &Event<'_>, host: &mut H) -> Option<&'m Plan> {
+        let mut holds = |plan: &Plan| plan.test == NONE || self.tests[plan.test as usize].holds(self, &instance.context, event, host);
         if choice.is_nobody() {
-            return None;
+            None
+        } else if holds(&choice.first) {
+            Some(&choice.first)
+        } else {
+            self.plans[choice.rest.range()].iter().find(|plan| holds(plan))
         }
-        let mut candidates = std::iter::once(&choice.first).chain(&self.plans[choice.rest.range()]);
-        candidates.find(|plan| plan.test == NONE || self.tests[plan.test as usize].holds(self, &instance.context, event, host))
     }
 
     #[inline]
@@ -215,14 +234,6 @@ impl Machine {
             self.end(instance, effects);
         }
         Ok(())
-    }
-
-    /// An invocation's error that nothing takes.
-    #[cold]
-    fn fail<H: Host>(&self, instance: &mut Instance, event: &Event<'_>, host: &mut H, effects: &mut Effects) {
-        instance.status = Status::Error;
-        host.microstep(&Microstep { event: *event, from: instance.leaf, to: instance.leaf, transition: None });
-        self.end(instance, effects);
     }
 
     /// Stops what runs. Timers are void with the end, so none is armed any more.

@@ -140,7 +140,7 @@ pub fn prepare_journal(path: &Path, fresh: bool) -> Result<(), Failure> {
         let message = format!("{} is the journal of an earlier run; --fresh starts over, or give another --journal", path.display());
         return Err(Failure::configuration(message));
     }
-    for name in [path.to_owned(), with_suffix(path, "-wal"), with_suffix(path, "-shm")] {
+    for name in journal_files(path) {
         if name.exists() {
             std::fs::remove_file(&name).map_err(|error| {
                 let message = format!("{} cannot be removed", name.display());
@@ -151,8 +151,11 @@ pub fn prepare_journal(path: &Path, fresh: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+/// The files that a journal consists of while it is open.
+pub fn journal_files(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        name.into()
+    })
 }

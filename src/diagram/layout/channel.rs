@@ -65,11 +65,6 @@ pub(super) fn route(lines: &[Line]) -> (Vec<Course>, usize) {
     assign(lines.len(), &pieces)
 }
 
-fn total(pieces: &[Piece]) -> i64 {
-    let below = |(position, upper): (usize, &Piece)| -> i64 { pieces[position + 1..].iter().map(|lower| cost(upper, lower)).sum() };
-    pieces.iter().enumerate().map(below).sum()
-}
-
 fn cost(upper: &Piece, lower: &Piece) -> i64 {
     // The two steps of one line: the second cannot come first.
     if upper.line == lower.line && upper.from == lower.to {
@@ -79,27 +74,40 @@ fn cost(upper: &Piece, lower: &Piece) -> i64 {
 }
 
 /// Moves single pieces up and down as long as that saves crossings.
-fn settle(pieces: &mut Vec<Piece>) {
-    let mut least = total(pieces);
-    for _ in 0..pieces.len() * 2 {
-        let before = least;
+fn settle(pieces: &mut [Piece]) {
+    for _ in 0..=pieces.len() {
+        let mut improved = false;
         for from in 0..pieces.len() {
-            for to in 0..pieces.len() {
-                let piece = pieces.remove(from);
-                pieces.insert(to, piece);
-                let cost = total(pieces);
-                if cost < least {
-                    least = cost;
-                    break;
-                }
-                let piece = pieces.remove(to);
-                pieces.insert(from, piece);
+            if let Some(to) = better_place(pieces, from) {
+                if to < from { pieces[to..=from].rotate_right(1) } else { pieces[from..=to].rotate_left(1) }
+                improved = true;
             }
         }
-        if least == before {
+        if !improved {
             break;
         }
     }
+}
+
+/// Where a piece saves most: passing another one costs or saves only what these two have with each other.
+fn better_place(pieces: &[Piece], from: usize) -> Option<usize> {
+    let piece = &pieces[from];
+    let mut best = (0, None);
+    let mut cost_so_far = 0;
+    for to in (0..from).rev() {
+        cost_so_far += cost(piece, &pieces[to]) - cost(&pieces[to], piece);
+        if cost_so_far < best.0 {
+            best = (cost_so_far, Some(to));
+        }
+    }
+    cost_so_far = 0;
+    for (to, other) in pieces.iter().enumerate().skip(from + 1) {
+        cost_so_far += cost(other, piece) - cost(piece, other);
+        if cost_so_far < best.0 {
+            best = (cost_so_far, Some(to));
+        }
+    }
+    best.1
 }
 
 fn find_overlap(pieces: &[Piece]) -> Option<usize> {

@@ -8,6 +8,10 @@ use super::layers::{At, Kind, Layers};
 /// Starts besides the order of writing.
 const SHUFFLES: u64 = 8;
 const SWEEPS: usize = 12;
+/// Rounds of swaps after each sweep; more are hardly ever of use.
+const ROUNDS: usize = 16;
+/// Items from which one start and a third of the sweeps must do.
+const HUGE: usize = 3000;
 
 /// An order of all rows.
 pub(super) struct Order {
@@ -19,7 +23,8 @@ pub(super) struct Order {
 /// Good orders of the rows of `layers`, all different, the one with the fewest crossings first.
 pub(super) fn orders(layers: &Layers) -> Vec<Order> {
     let mut found: Vec<Order> = Vec::new();
-    for start in 0..=SHUFFLES {
+    let is_huge = layers.items.len() > HUGE;
+    for start in 0..=if is_huge { 0 } else { SHUFFLES } {
         let mut rows = layers.rows.clone();
         if start > 0 {
             shuffle(&mut rows, start);
@@ -104,7 +109,8 @@ impl<'l> Sorter<'l> {
 
     fn run(&mut self) -> Order {
         let mut best = Order { crossings: self.swap_neighbours(), rows: self.rows.clone() };
-        for sweep in 0..SWEEPS {
+        let sweeps = if self.layers.items.len() > HUGE { SWEEPS / 3 } else { SWEEPS };
+        for sweep in 0..sweeps {
             let count = self.rows.len();
             for step in 0..count {
                 let downwards = sweep % 2 == 0;
@@ -142,7 +148,7 @@ impl<'l> Sorter<'l> {
 
     /// Swaps neighbours as long as that helps; the number of crossings then.
     fn swap_neighbours(&mut self) -> u64 {
-        for _ in 0..self.layers.items.len() {
+        for _ in 0..ROUNDS {
             let mut changed = false;
             for row in 0..self.rows.len() {
                 for left in 0..self.rows[row].len().saturating_sub(1) {

@@ -53,19 +53,25 @@ impl Problem {
     }
 }
 
+/// Steps after which the search ends with what it has: a bound for huge problems, and for going round in a circle, which
+/// degenerate steps might do. Any stop is a valid drawing, only a little wider. About a second.
+const EFFORT: usize = 50_000_000;
+
 struct Simplex<'p> {
     arcs: &'p [Arc],
     at: Vec<i32>,
     in_tree: Vec<bool>,
     /// Arcs at each variable.
     touching: Vec<Vec<usize>>,
-    /// Variables from the root of the tree outwards.
-    order: Vec<usize>,
-    /// The arc towards the root.
+    /// The arc towards the root, which is the first variable.
     up: Vec<Option<usize>>,
     /// Weights that leave minus weights that enter, of a variable and all behind it in the tree.
     surplus: Vec<i64>,
+    /// Marks for one exchange.
+    is_behind: Vec<bool>,
     search_from: usize,
+    /// Steps of all loops so far.
+    effort: usize,
 }
 
 impl<'p> Simplex<'p> {
@@ -80,13 +86,14 @@ impl<'p> Simplex<'p> {
             at: feasible(problem, &touching),
             in_tree: vec![false; problem.arcs.len()],
             touching,
-            order: Vec::new(),
-            up: Vec::new(),
-            surplus: Vec::new(),
+            up: vec![None; problem.count],
+            surplus: vec![0; problem.count],
+            is_behind: vec![false; problem.count],
             search_from: 0,
+            effort: 0,
         };
         simplex.grow_tree();
-        simplex.rebuild();
+        simplex.sum_up();
         simplex
     }
 
@@ -129,34 +136,37 @@ impl<'p> Simplex<'p> {
     }
 
     /// Walks the tree from its root and sums up what lies behind each variable.
-    fn rebuild(&mut self) {
-        let count = self.at.len();
-        self.up = vec![None; count];
-        self.order.clear();
-        self.order.push(0);
-        let mut next = 0;
-        while next < self.order.len() {
-            let here = self.order[next];
-            next += 1;
-            for &arc in &self.touching[here] {
-                if self.in_tree[arc] && self.up[here] != Some(arc) {
-                    let other = self.other_end(arc, here);
-                    self.up[other] = Some(arc);
-                    self.order.push(other);
-                }
-            }
-        }
-        self.surplus = vec![0; count];
+    fn sum_up(&mut self) {
+        let order = self.behind(0);
         for arc in self.arcs {
             self.surplus[arc.tail] += arc.weight;
             self.surplus[arc.head] -= arc.weight;
         }
-        for &here in self.order.iter().rev() {
+        for &here in order.iter().rev() {
             if let Some(arc) = self.up[here] {
                 let parent = self.other_end(arc, here);
                 self.surplus[parent] += self.surplus[here];
             }
         }
+    }
+
+    /// `start` and all that lies behind it, seen from the root; notes the way back for each.
+    fn behind(&mut self, start: usize) -> Vec<usize> {
+        let mut found = vec![start];
+        let mut next = 0;
+        while next < found.len() {
+            let here = found[next];
+            next += 1;
+            for &arc in &self.touching[here] {
+                if self.in_tree[arc] && self.up[here] != Some(arc) {
+                    let other = self.other_end(arc, here);
+                    self.up[other] = Some(arc);
+                    found.push(other);
+                }
+            }
+        }
+        self.effort += found.len();
+        found
     }
 
     /// What pulling the two sides of the tree arc above `below` apart costs per unit; below 0 it pays.
@@ -166,8 +176,7 @@ impl<'p> Simplex<'p> {
     }
 
     fn improve(&mut self) {
-        // Degenerate steps might go round in a circle. Any stop is a valid drawing, only a little wider.
-        for _ in 0..self.at.len() * 8 + 64 {
+        while self.effort < EFFORT {
             let Some((below, leaving)) = self.find_leaving() else { return };
             self.exchange(below, leaving);
         }
@@ -180,6 +189,7 @@ impl<'p> Simplex<'p> {
         let mut best: Option<(i64, usize, usize)> = None;
         let mut seen = 0;
         for step in 0..count {
+            self.effort += 1;
             let below = (self.search_from + step) % count;
             let Some(arc) = self.up[below] else { continue };
             let cut = self.cut(below, arc);
@@ -198,26 +208,66 @@ impl<'p> Simplex<'p> {
         best.map(|(_, below, arc)| (below, arc))
     }
 
+    /// Lets the arc above `below` go and takes the arc without slack that holds the parts together next.
     fn exchange(&mut self, below: usize, leaving: usize) {
-        let mut behind = vec![false; self.at.len()];
-        behind[below] = true;
-        for &here in &self.order {
-            if let Some(arc) = self.up[here] {
-                behind[here] |= behind[self.other_end(arc, here)];
-            }
+        let part = self.behind(below);
+        for &member in &part {
+            self.is_behind[member] = true;
         }
-        let tail_side = behind[self.arcs[leaving].tail];
-        let returns = |arc: &usize| behind[self.arcs[*arc].head] == tail_side && behind[self.arcs[*arc].tail] != tail_side;
-        let Some(entering) = (0..self.arcs.len()).filter(returns).min_by_key(|arc| self.slack(*arc)) else { return };
-        let step = self.slack(entering);
-        for (at, behind) in self.at.iter_mut().zip(behind) {
-            if behind != tail_side {
-                *at += step;
+        // The part moves away from the rest until an arc in the other direction is tight.
+        let moves_up = self.arcs[leaving].head == below;
+        let returns = |arc: &usize| {
+            let Arc { tail, head, .. } = self.arcs[*arc];
+            if moves_up { self.is_behind[tail] && !self.is_behind[head] } else { self.is_behind[head] && !self.is_behind[tail] }
+        };
+        let candidates = part.iter().flat_map(|member| &self.touching[*member]).copied().filter(returns);
+        let entering = candidates.min_by_key(|arc| (self.slack(*arc), *arc));
+        if let Some(entering) = entering {
+            let step = if moves_up { self.slack(entering) } else { -self.slack(entering) };
+            for &member in &part {
+                self.at[member] += step;
             }
+            self.hang(below, leaving, entering);
+        }
+        for &member in &part {
+            self.is_behind[member] = false;
+        }
+        if entering.is_none() {
+            // Only without any cost in the other direction; then there is nothing to gain either.
+            self.effort = EFFORT;
+        }
+    }
+
+    /// Hangs the part of the tree below the arc `leaving` on the arc `entering`.
+    fn hang(&mut self, below: usize, leaving: usize, entering: usize) {
+        let whole = self.surplus[below];
+        let rest = self.other_end(leaving, below);
+        self.carry(rest, -whole);
+        let Arc { tail, head, .. } = self.arcs[entering];
+        let (inner, outer) = if self.is_behind[tail] { (tail, head) } else { (head, tail) };
+        // The way from the new root of the part to its old one is turned round.
+        let (mut here, mut above, mut behind) = (inner, entering, 0);
+        loop {
+            let old_above = self.up[here].replace(above);
+            let old_surplus = std::mem::replace(&mut self.surplus[here], whole - behind);
+            let Some(arc) = old_above.filter(|_| here != below) else { break };
+            (behind, above) = (old_surplus, arc);
+            here = self.other_end(arc, here);
         }
         self.in_tree[leaving] = false;
         self.in_tree[entering] = true;
-        self.rebuild();
+        self.carry(outer, whole);
+    }
+
+    /// Adds to the sums of `start` and all between it and the root.
+    fn carry(&mut self, start: usize, surplus: i64) {
+        let mut here = start;
+        self.surplus[here] += surplus;
+        while let Some(arc) = self.up[here] {
+            here = self.other_end(arc, here);
+            self.surplus[here] += surplus;
+            self.effort += 1;
+        }
     }
 }
 

@@ -177,13 +177,19 @@ impl Walk<'_> {
 
     fn advance(&mut self, ms: f64) {
         let limit = self.clock.now + ms;
-        for _ in 0..MAX_ALARMS {
-            let Some(What::Timer(timer)) = self.clock.next(limit) else { break };
+        let mut fired = 0;
+        while fired < MAX_ALARMS
+            && let Some(What::Timer(timer)) = self.clock.next(limit)
+        {
+            fired += 1;
             self.teller.now = self.clock.now;
             self.send(&Event::bare(self.machine.timer(timer).event));
         }
         self.clock.now = limit;
         self.teller.now = limit;
+        if fired == MAX_ALARMS {
+            self.teller.line(&format!("({MAX_ALARMS} timers in one advance; the rest is left out)"));
+        }
     }
 
     /// An event that no descriptor matches is allowed, but most often a slip.

@@ -127,6 +127,7 @@ impl Export {
         let forms = forms(session, &columns)?;
         let list = select_list(&aliases, &forms);
         let statement = Statement { list, from, request };
+        session.describe(&statement.select())?;
         let reason = "it is a query".to_owned();
         Ok(Export {
             name: "query".into(),
@@ -156,17 +157,21 @@ impl Export {
         readable(session, &columns, &shown)?;
         let forms = forms(session, &columns)?;
         let list = select_list(&quoted, &forms);
+        let statement = Statement { list, from: qualified(&relation.schema, &relation.name), request };
+        if request.filter.is_some() || request.order_by.is_some() {
+            // What a person wrote is looked at before anything is begun.
+            session.describe(&statement.select())?;
+        }
         let heaps = match heaps(session, relation, request)? {
             Ok(heaps) => heaps,
             Err(reason) => {
-                let statement = Statement { list, from: qualified(&relation.schema, &relation.name), request };
                 let ranges: Arc<[Range]> = Arc::new([statement.whole(&shown)]);
                 return Ok(Export::of_parts(relation, &columns, &forms, ReadMode::OneLane { reason }, ranges, vec![0], request));
             }
         };
         let parts = request.parts.max(1);
         let cut = Cut::new(&heaps, parts);
-        let ranges = cut.ranges(&heaps, &list, request);
+        let ranges = cut.ranges(&heaps, &statement.list, request);
         let mut export = Export::of_parts(relation, &columns, &forms, ReadMode::Pages, ranges, cut.part_starts(), request);
         export.bytes = heaps.iter().map(|heap| heap.bytes).sum();
         export.estimated_rows = heaps.iter().map(|heap| heap.estimated_rows).sum();
@@ -279,7 +284,9 @@ fn heaps(session: &mut Session, relation: &Relation, request: &Request) -> Resul
         return Ok(Err(reason.to_owned()));
     }
     if relation.kind != RelationKind::Partitioned {
-        return Ok(Ok(vec![relation.clone()]));
+        // Page numbers are a column too, and one that cannot be granted.
+        let may = catalog::may_read(session, std::slice::from_ref(relation))?;
+        return Ok(if may { Ok(vec![relation.clone()]) } else { Err("this role may read only some of its columns".to_owned()) });
     }
     let leaves = catalog::leaves(session, relation)?;
     let unfit = leaves.iter().find(|leaf| leaf.kind != RelationKind::Table || !leaf.is_heap || leaf.is_filtered);
@@ -300,14 +307,18 @@ struct Statement<'a> {
 }
 
 impl Statement<'_> {
-    /// All rows by one statement.
-    fn whole(&self, shown: &str) -> Range {
+    /// All rows by one query.
+    fn select(&self) -> String {
         let Statement { list, from, request } = self;
         let filter = request.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE {}", fragment(filter)));
         let order = request.order_by.as_ref().map_or(String::new(), |order| format!(" ORDER BY\n{order}\n"));
         let limit = request.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
-        let sql = format!("COPY (SELECT {list} FROM {from}{filter}{order}{limit}) TO STDOUT").into();
-        Range { number: 0, part: 0, sql, origin: shown.into() }
+        format!("SELECT {list} FROM {from}{filter}{order}{limit}")
+    }
+
+    /// All rows as one range.
+    fn whole(&self, shown: &str) -> Range {
+        Range { number: 0, part: 0, sql: format!("COPY ({}) TO STDOUT", self.select()).into(), origin: shown.into() }
     }
 }
 

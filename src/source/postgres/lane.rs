@@ -51,7 +51,7 @@ pub struct CopySource {
 }
 
 /// How much larger rows get on their way to the sink: what a chunk must be given room for before it is read.
-pub struct Expansion {
+pub(super) struct Expansion {
     /// Output bytes for 16 input bytes.
     sixteenths: AtomicUsize,
 }
@@ -85,9 +85,18 @@ impl CopySource {
         CopySource { connector, begin, export, limits, connections, pool, expansion: Arc::default() }
     }
 
-    /// What the transcoder tells how much larger rows get.
-    pub fn expansion(&self) -> Arc<Expansion> {
+    pub(super) fn expansion(&self) -> Arc<Expansion> {
         self.expansion.clone()
+    }
+
+    /// What it reads.
+    pub fn export(&self) -> &Export {
+        &self.export
+    }
+
+    /// How it cuts.
+    pub fn limits(&self) -> ChunkLimits {
+        self.limits
     }
 
     /// On how many connections it reads.

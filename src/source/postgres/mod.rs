@@ -20,7 +20,7 @@ pub use catalog::{Column, Relation, RelationKind};
 pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
 pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
 pub use export::{Export, Range, ReadMode, Request, Selection};
-pub use lane::{ChunkLimits, CopySource, Expansion};
+pub use lane::{ChunkLimits, CopySource};
 pub use pattern::{NamePattern, PatternError};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};
 pub use sql::{identifier, identifier_list, literal};

@@ -64,6 +64,13 @@ pub struct ServerFacts {
     pub timeline: Option<u32>,
 }
 
+impl ServerFacts {
+    /// Whether the database may hold text in any encoding or none.
+    pub fn has_no_encoding(&self) -> bool {
+        self.encoding == "SQL_ASCII"
+    }
+}
+
 /// What is known of the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SnapshotFacts {
@@ -126,7 +133,12 @@ impl Session {
 
     /// The statements that begin a transaction on another connection under the same snapshot.
     pub(super) fn begin_elsewhere(&self, pages: bool) -> String {
-        begin(Some(&self.snapshot.id), self.row_security, self.server.version, pages)
+        let mut sql = begin(Some(&self.snapshot.id), self.row_security, self.server.version, pages);
+        if self.server.has_no_encoding() {
+            // The server would refuse to send what is not UTF-8; it has to come as it is, and is looked at here.
+            sql.push_str("SET LOCAL client_encoding = 'SQL_ASCII';");
+        }
+        sql
     }
 
     /// Asks something; `doing` completes "cannot …" when it fails.
@@ -136,7 +148,7 @@ impl Session {
 
     /// Names and type ids of a query's columns. The query is not run.
     pub(super) fn describe(&mut self, sql: &str) -> Result<Vec<(String, u32)>, Trouble> {
-        let statement = self.client.prepare(sql).map_err(|error| query_trouble(&error, "prepare the query"))?;
+        let statement = self.client.prepare(sql).map_err(|error| query_trouble(&error, "use this SQL"))?;
         Ok(statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().oid())).collect())
     }
 }

@@ -1,6 +1,7 @@
 //! Handlers for what was read: is it sound, and make JSON lines of it.
 
-use super::lane::Expansion;
+use super::lane::{CopySource, Expansion};
+use super::session::ServerFacts;
 use super::wire::frame;
 use crate::batch::{Batch, Buffer, Content, Pool};
 use crate::format::Output;
@@ -33,9 +34,9 @@ pub struct Validator {
 }
 
 impl Validator {
-    /// For a database with this encoding.
-    pub fn new(encoding: &str) -> Validator {
-        Validator { checks_encoding: encoding == "SQL_ASCII" }
+    /// For rows of this server.
+    pub fn new(server: &ServerFacts) -> Validator {
+        Validator { checks_encoding: server.has_no_encoding() }
     }
 }
 
@@ -50,19 +51,22 @@ impl Handler<Batch> for Validator {
         let mut kept = 0;
         let mut rejected = Vec::new();
         for (number, (start, end)) in (0..).zip(rows(bytes)) {
-            match std::str::from_utf8(&bytes[start..end]) {
-                Ok(_) => {
+            match not_utf8(&bytes[start..end]) {
+                None => {
                     sound.extend_from_slice(&bytes[start - HEAD..end]);
                     kept += 1;
                 }
-                Err(error) => {
-                    let reason = format!("not UTF-8: byte {} of the row is part of no character", error.valid_up_to() + 1);
-                    rejected.push(reject(number, reason, &bytes[start..end]));
-                }
+                Some(reason) => rejected.push(reject(number, reason, &bytes[start..end])),
             }
         }
         Ok(Done::with(Batch::frames(Buffer::with_padding(sound), kept)).rejecting(rejected))
     }
+}
+
+/// Why a row is no text that JSON can hold.
+fn not_utf8(row: &[u8]) -> Option<String> {
+    let error = std::str::from_utf8(row).err()?;
+    Some(format!("not UTF-8: byte {} of the row is part of no character", error.valid_up_to() + 1))
 }
 
 fn reject(row: u64, reason: String, raw: &[u8]) -> Rejected {
@@ -93,15 +97,18 @@ pub enum Compression {
 pub struct Transcoder {
     encoder: RowEncoder,
     compression: Compression,
+    checks_encoding: bool,
     expansion: Arc<Expansion>,
     pool: Pool,
 }
 
 impl Transcoder {
-    /// For rows that `encoder` knows. `workers` run it at the same time; `expansion` is told how much larger rows get.
-    pub fn new(encoder: RowEncoder, compression: Compression, expansion: Arc<Expansion>, chunk_bytes: usize, workers: usize) -> Transcoder {
-        let pool = Pool::new(chunk_bytes * KEPT_EXPANSION, workers * 2);
-        Transcoder { encoder, compression, expansion, pool }
+    /// For rows of `source`, which `server` sends. `workers` run it at the same time.
+    pub fn new(source: &CopySource, server: &ServerFacts, compression: Compression, workers: usize) -> Transcoder {
+        let pool = Pool::new(source.limits().bytes * KEPT_EXPANSION, workers * 2);
+        // A definition may leave validation out; what is written must be JSON all the same.
+        let checks_encoding = server.has_no_encoding();
+        Transcoder { encoder: source.export().encoder(), compression, checks_encoding, expansion: source.expansion(), pool }
     }
 
     /// The lines of all rows that can be encoded, and the others.
@@ -114,7 +121,10 @@ impl Transcoder {
                 rejected.push(reject(number, "the row does not end where its message does".into(), &buffer.bytes()[start..end]));
                 continue;
             }
-            if let Err(fault) = self.encoder.encode(buffer.padded(), start, &mut output, &mut scratch) {
+            let fault = if self.checks_encoding { not_utf8(&buffer.bytes()[start..end]) } else { None };
+            if let Some(reason) = fault {
+                rejected.push(reject(number, reason, &buffer.bytes()[start..end]));
+            } else if let Err(fault) = self.encoder.encode(buffer.padded(), start, &mut output, &mut scratch) {
                 rejected.push(reject(number, fault.to_string(), &buffer.bytes()[start..end]));
             }
         }

@@ -1,6 +1,8 @@
 //! `sluicegate export` against a real server.
 
+mod faults;
 mod random;
+mod refusals;
 mod shapes;
 mod types;
 

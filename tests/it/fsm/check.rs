@@ -188,6 +188,11 @@ fn an_always_cycle_with_a_way_out_is_no_error() {
     // The guard only picks one of two ways into the same cycle.
     let stuck = cycle(json!([{ "guard": "enough", "target": "b" }, { "target": "b" }]));
     assert!(codes(&stuck).contains(&"endless-always"), "{stuck}");
+    let alone = check_value(&json!({
+        "id": "m", "initial": "a", "context": { "n": 0 },
+        "states": { "a": { "always": { "actions": { "type": "fsm.assign", "params": { "n": { "$inc": 1 } } } } }, "b": { "type": "final" } },
+    }));
+    assert_eq!(codes(&alone), ["endless-always", "unreachable-state"]);
     // An unguarded `always` that changes nothing is taken once per event.
     let once = check_value(&json!({
         "id": "m", "initial": "a", "states": { "a": { "always": { "actions": "note" }, "after": { "1": "b" } }, "b": { "type": "final" } },

@@ -42,6 +42,14 @@ fn an_error_ends_the_run_and_a_loop_is_given_up() {
 }
 
 #[test]
+fn timers_without_end_are_told() {
+    let again = serde_json::json!({ "target": "a", "reenter": true });
+    let machine = machine_of_value(serde_json::json!({ "id": "m", "initial": "a", "states": { "a": { "after": { "0": again } } } }));
+    let told = walk(&machine, "+1ms").unwrap();
+    assert!(told.ends_with("1 ms: (10000 timers in one advance; the rest is left out)\n1 ms: active in a\n"), "{told}");
+}
+
+#[test]
 fn a_bad_word_is_named() {
     let errors = [
         ("done:validate +100", "event 2 `+100`: a duration is a number with ms, s, m or h: +100ms, +1.5s"),

@@ -134,8 +134,8 @@ fn the_backoff_grows_with_the_counter_and_has_a_limit() {
     let attempt = machine.context_slot("attempt").unwrap();
     let delay = |attempts: Value| {
         let mut context = machine.initial_context();
-        context.set(machine.context_slot("maxAttempts").unwrap(), 99.into());
-        context.set(attempt, attempts);
+        context.set_number(machine.context_slot("maxAttempts").unwrap(), 99.0);
+        context.set(attempt, &attempts);
         let mut effects = Effects::new();
         let mut chunk = machine.start(context, &mut (), &mut effects).unwrap();
         let late = Event::bare(machine.event("xstate.after.stageTimeout.chunk.received"));
@@ -343,6 +343,24 @@ fn a_class_is_spelled_by_the_event() {
     let payload: Map<String, Value> = serde_json::from_value(json!({ "rows": [1, { "n": "two" }] })).unwrap();
     run.give("x.why", EventData::Payload(&payload));
     assert_eq!(Value::Object(run.instance.context().to_json()), json!({ "last": "x.why", "size": 2, "second": "two" }));
+}
+
+#[test]
+fn texts_of_any_length_are_kept() {
+    let machine = machine_of_value(json!({
+        "id": "m", "initial": "a", "context": { "last": null },
+        "states": { "a": { "on": { "SET": { "actions": { "type": "fsm.assign", "params": { "last": { "$event": "value" } } } } } } },
+    }));
+    let mut run = Run::new(&machine);
+    let values = ["", "io", "ääääääa", "äääääää", "äääääääa", "fourteen bytes", "fifteen bytes…"].map(Value::from);
+    for value in values.into_iter().chain([json!(null), json!(true), json!([1, "x"]), json!(1.5)]) {
+        run.give("SET", EventData::Payload(&Map::from_iter([("value".to_owned(), value.clone())])));
+        let slot = machine.context_slot("last").unwrap();
+        assert_eq!(run.instance.context().get(slot), Some(value));
+        let mut again = machine.initial_context();
+        again.set(slot, &run.instance.context().get(slot).unwrap());
+        assert_eq!(again.to_json(), run.instance.context().to_json());
+    }
 }
 
 #[test]

@@ -435,6 +435,13 @@ pub fn without_pg_environment(command: &mut Command) {
     }
 }
 
+/// Has `command` run as an unprivileged user, if we are root.
+pub fn as_unprivileged(command: &mut Command) {
+    if let Some(user) = server_user() {
+        command.uid(user.uid).gid(user.gid);
+    }
+}
+
 /// As a user that Postgres does not refuse to run as.
 fn unprivileged(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);

@@ -1,4 +1,5 @@
 //! What tests share: a real Postgres, the real program, and small helpers.
 
 pub mod cluster;
+pub mod disk;
 pub mod program;

@@ -57,6 +57,12 @@ pub fn ran(command: &mut Command) -> Ran {
     command.output().expect("the program starts").into()
 }
 
+/// What a person reads, without what differs from run to run.
+pub fn shown(text: &str, folder: &Folder, database: &Database<'_>) -> String {
+    let text = text.replace(folder.path().to_str().expect("UTF-8"), "[dir]").replace(database.name(), "[db]");
+    text.replace(&format!(":{}", cluster::Cluster::shared().port()), ":[port]")
+}
+
 /// A directory of the test's own.
 pub struct Folder(tempfile::TempDir);
 

@@ -1,0 +1,34 @@
+//! A small disk, to be filled.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A file system in memory, gone when this is dropped.
+pub struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one of `bytes` bytes in `folder`. `None` where this process may not: only root may.
+    pub fn mount(folder: &Path, bytes: u64) -> Option<SmallDisk> {
+        let path = folder.join("disk");
+        std::fs::create_dir(&path).expect("a directory");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(&path).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(SmallDisk { path });
+        }
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to mount a tmpfs, or the tests for full disks do not run");
+        eprintln!("skipped: this user may not mount a file system");
+        None
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.path).output();
+    }
+}
