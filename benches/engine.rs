@@ -33,10 +33,13 @@ fn run(definition: &Definition, journal: Option<Arc<dyn Journal>>) {
         .source(items((0..CHUNKS).map(|_| vec![0])))
         .handler("validate", nothing)
         .handler("transform", nothing)
-        .sink("sink", each(|delivery: &Delivery<Rows>| {
-            black_box(&delivery.payload);
-            Ok(())
-        }))
+        .sink(
+            "sink",
+            each(|delivery: &Delivery<Rows>| {
+                black_box(&delivery.payload);
+                Ok(())
+            }),
+        )
         .dead_letter("deadLetter", each(|_: &Delivery<Rows>| Ok(())));
     if let Some(journal) = journal {
         run = run.journal(journal);
@@ -67,10 +70,12 @@ fn overhead(criterion: &mut Criterion) {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let mut number = 0;
         bencher.iter_custom(|times| {
-            let journals: Vec<_> = (0..times).map(|_| {
-                number += 1;
-                journal(&folder, number)
-            }).collect();
+            let journals: Vec<_> = (0..times)
+                .map(|_| {
+                    number += 1;
+                    journal(&folder, number)
+                })
+                .collect();
             let began = processor_time();
             journals.into_iter().for_each(|journal| run(&definition, Some(journal)));
             (processor_time() - began) / CHUNKS

@@ -86,7 +86,17 @@ pub struct Ledger {
 impl Ledger {
     /// An empty ledger.
     pub fn new(band: MemoryBand, max_chunks: usize) -> Ledger {
-        Ledger { band, max_chunks, bytes: 0, peak: 0, chunks: 0, reading: BTreeMap::new(), holds: [false; Hold::ALL.len()], crowded: false, closed: false }
+        Ledger {
+            band,
+            max_chunks,
+            bytes: 0,
+            peak: 0,
+            chunks: 0,
+            reading: BTreeMap::new(),
+            holds: [false; Hold::ALL.len()],
+            crowded: false,
+            closed: false,
+        }
     }
 
     /// Whether a chunk of `range` may take `bytes` now. Stops and resumes reading at the water marks on the way.

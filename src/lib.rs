@@ -7,10 +7,12 @@ pub mod chunk;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
+pub mod diagram;
 pub mod engine;
 pub mod format;
 pub mod fsm;
 pub mod journal;
+pub mod memory;
 pub mod processor;
 pub mod sink;
 pub mod source;

@@ -1,8 +1,8 @@
 //! `sluicegate check`: definitions are checked like programs.
 
-use crate::cli::out::outln;
 use super::args::{CheckArgs, Format};
 use super::exit::{Exit, Failure};
+use crate::cli::out::outln;
 use crate::fsm::{Class, Finding, check_text};
 use crate::trouble::{Trouble, TroubleKind};
 use serde_json::json;

@@ -3,21 +3,21 @@
 mod report;
 mod target;
 
-use crate::cli::out::outln;
 use super::args::{ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::signals::Signals;
 use super::values::{show_count, show_size};
 use crate::batch::Batch;
+use crate::cli::out::outln;
 use crate::clock::Clock;
 use crate::engine::{Orchestrator, Patience, RunError, RunReport, Running};
 use crate::fsm::{Class, Definition, Role, Use, Vocabulary, check_text};
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
 use crate::source::postgres::{
-    ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session, Transcoder,
-    Validator, identifier_list,
+    ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
+    Transcoder, Validator, identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
 use serde_json::json;
@@ -39,8 +39,8 @@ pub fn vocabulary() -> Vocabulary {
     Vocabulary::closed()
         .handler("validate", Use::Optional, Role::Payload)
         .handler("transform", Use::Required, Role::Payload)
-        .handler("sink", Use::Required, Role::Payload)
-        .handler("deadLetter", Use::Optional, Role::Payload)
+        .handler("sink", Use::Required, Role::Ordered)
+        .handler("deadLetter", Use::Optional, Role::Ordered)
 }
 
 /// Reads `--compress`.
@@ -229,8 +229,12 @@ impl<'a> Job<'a> {
     fn explain(&self, error: RunError) -> Failure {
         let failure = Failure::from(error);
         match failure.kind() {
-            TroubleKind::Io => failure.advise("What was written so far is in the .partial file. Make room and run the same command with --fresh."),
-            TroubleKind::Unavailable => failure.advise("What was written so far is in the .partial file. Run the same command with --fresh."),
+            TroubleKind::Io => {
+                failure.advise("What was written so far is in the .partial file. Make room and run the same command with --fresh.")
+            }
+            TroubleKind::Unavailable => {
+                failure.advise("What was written so far is in the .partial file. Run the same command with --fresh.")
+            }
             _ => failure,
         }
     }

@@ -4,11 +4,11 @@ mod audit;
 mod summary;
 mod table;
 
-use crate::cli::out::outln;
 use super::args::{InspectArgs, InspectCommand, ListFormat, TransitionArgs};
 use super::exit::{Exit, Failure};
 use super::values::{show_count, show_duration};
 use crate::chunk::ChunkId;
+use crate::cli::out::outln;
 use crate::journal::sqlite::query::{ChunkRow, Reader, TransitionFilter, TransitionRow};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use table::{Cell, Table};
@@ -129,9 +129,9 @@ fn moment(text: &str) -> Result<i64, Failure> {
     let ago = humantime::parse_duration(text).ok().and_then(|ago| SystemTime::now().checked_sub(ago));
     let time = ago.or_else(|| humantime::parse_rfc3339_weak(text).ok());
     let since_epoch = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since_epoch.and_then(|since| i64::try_from(since.as_micros()).ok()).ok_or_else(|| {
-        Failure::configuration(format!("--since {text}: write a time like 2026-01-31T12:00:00Z, or how long ago, like 5m"))
-    })
+    since_epoch
+        .and_then(|since| i64::try_from(since.as_micros()).ok())
+        .ok_or_else(|| Failure::configuration(format!("--since {text}: write a time like 2026-01-31T12:00:00Z, or how long ago, like 5m")))
 }
 
 /// Microseconds since the epoch as people read them.

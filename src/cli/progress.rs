@@ -73,9 +73,9 @@ impl Progress {
         }
         let live = when == When::Always || io::stderr().is_terminal();
         let stop = over.clone();
-        let thread = std::thread::Builder::new().name("progress".into()).spawn(move || {
-            if live { draw(&handle, &title, expected, &stop) } else { log(&handle, &title, expected, &stop) }
-        });
+        let thread = std::thread::Builder::new()
+            .name("progress".into())
+            .spawn(move || if live { draw(&handle, &title, expected, &stop) } else { log(&handle, &title, expected, &stop) });
         Progress { over, thread: thread.ok() }
     }
 }

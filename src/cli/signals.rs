@@ -33,9 +33,12 @@ impl Signals {
 
     async fn forward(&self) {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let Ok([mut interrupt, mut terminate, mut hangup]) = kinds.map(signal).into_iter().collect::<Result<Vec<_>, _>>().map(|all| {
-            <[_; 3]>::try_from(all).unwrap_or_else(|_| unreachable!("three kinds"))
-        }) else {
+        let Ok([mut interrupt, mut terminate, mut hangup]) = kinds
+            .map(signal)
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map(|all| <[_; 3]>::try_from(all).unwrap_or_else(|_| unreachable!("three kinds")))
+        else {
             return;
         };
         loop {

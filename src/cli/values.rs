@@ -18,7 +18,8 @@ pub fn size(text: &str) -> Result<usize, String> {
         _ => return refuse(&format!("`{unit}` is no unit")),
     };
     match number.parse::<f64>() {
-        Ok(count) if count > 0.0 && count * factor >= 1.0 && count * factor < 9e15 => {
+        Ok(count) if count > 0.0 && count * factor >= 1.0 && count * factor < 9e15 =>
+        {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range by the guard")]
             Ok((count * factor) as usize)
         }
@@ -53,7 +54,7 @@ pub fn show_duration(seconds: f64) -> String {
         s if s < 1e-3 => format!("{:.0} µs", s * 1e6),
         s if s < 1.0 => format!("{:.1} ms", s * 1e3),
         s if s < 120.0 => format!("{s:.2} s"),
-        s => humantime::format_duration(Duration::from_secs(s.round().max(0.0).min(1e12) as u64)).to_string(),
+        s => humantime::format_duration(Duration::from_secs(s.round().clamp(0.0, 1e12) as u64)).to_string(),
     }
 }
 

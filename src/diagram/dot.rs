@@ -10,8 +10,14 @@ pub(super) fn render(graph: &Graph) -> String {
     let mut text = String::new();
     let title: Vec<String> = std::iter::once(graph.heading()).chain(graph.subtitles().map(str::to_owned)).chain(rows(graph, 0)).collect();
     let _ = writeln!(text, "digraph {} {{", quoted(&[graph.root().label.clone()], ""));
-    let _ = writeln!(text, "    graph [compound=true, newrank=true, fontname=\"Helvetica\", fontsize=13, labelloc=t, labeljust=l, label={}];", quoted(&title, "\\l"));
-    text.push_str("    node [shape=box, style=\"rounded,filled\", fillcolor=white, color=\"#52606d\", fontname=\"Helvetica\", fontsize=11];\n");
+    let _ = writeln!(
+        text,
+        "    graph [compound=true, newrank=true, fontname=\"Helvetica\", fontsize=13, labelloc=t, labeljust=l, label={}];",
+        quoted(&title, "\\l")
+    );
+    text.push_str(
+        "    node [shape=box, style=\"rounded,filled\", fillcolor=white, color=\"#52606d\", fontname=\"Helvetica\", fontsize=11];\n",
+    );
     text.push_str("    edge [color=\"#616e7c\", fontname=\"Helvetica\", fontsize=10, arrowsize=0.8];\n");
     states(&mut text, graph, 0, 1);
     for edge in &graph.edges {
@@ -42,7 +48,10 @@ fn states(text: &mut String, graph: &Graph, node: usize, depth: usize) {
         if state.is_compound() {
             let _ = writeln!(text, "{indent}subgraph cluster_{child} {{");
             let label = quoted(&lines, "\\l");
-            let _ = writeln!(text, "{indent}    graph [style=\"rounded,filled\", fillcolor=\"#f5f7f9\", color=\"#9aa5b1\", label={label}, tooltip={tooltip}];");
+            let _ = writeln!(
+                text,
+                "{indent}    graph [style=\"rounded,filled\", fillcolor=\"#f5f7f9\", color=\"#9aa5b1\", label={label}, tooltip={tooltip}];"
+            );
             states(text, graph, child, depth + 1);
             let _ = writeln!(text, "{indent}}}");
             continue;

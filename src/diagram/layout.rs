@@ -102,10 +102,6 @@ impl Rect {
         self.x + self.w
     }
 
-    pub fn bottom(&self) -> i32 {
-        self.y + self.h
-    }
-
     pub fn moved(self, by: Point) -> Rect {
         Rect { x: self.x + by.x, y: self.y + by.y, ..self }
     }
@@ -169,10 +165,10 @@ fn assemble(model: &Model, plan: &hops::Plan, levels: &[Option<Level>]) -> Drawi
     drawing.size = outermost.size;
     drawing.boxes[0] = Rect::at(Point::default(), outermost.own);
     place_loops(&outermost, Point::default(), &mut drawing);
-    for node in 0..model.nodes.len() {
+    for (node, level) in levels.iter().enumerate() {
         let origin = Point { x: drawing.boxes[node].x, y: drawing.boxes[node].y };
         drawing.headings[node] = drawing.boxes[node];
-        let Some(level) = &levels[node] else { continue };
+        let Some(level) = level else { continue };
         drawing.headings[node] = level.heading.moved(origin);
         for (child, block, at) in &level.children {
             let at = at.moved(origin);

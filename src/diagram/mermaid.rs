@@ -43,7 +43,8 @@ fn states(text: &mut String, graph: &Graph, node: usize, depth: usize) {
     for &child in &graph.nodes[node].children {
         let state = &graph.nodes[child];
         let rows = graph.rows(child);
-        let lines: Vec<String> = std::iter::once(state.label.clone()).chain(rows.iter().map(super::graph::Row::plain)).map(|line| escape(&line)).collect();
+        let lines: Vec<String> =
+            std::iter::once(state.label.clone()).chain(rows.iter().map(super::graph::Row::plain)).map(|line| escape(&line)).collect();
         let _ = write!(text, "{indent}state \"{}\" as {}", lines.join("<br/>"), id(graph, Anchor::State(child)));
         if state.is_compound() {
             text.push_str(" {\n");
@@ -63,11 +64,12 @@ fn states(text: &mut String, graph: &Graph, node: usize, depth: usize) {
 /// An id that is no keyword. Keys may have hyphens, which ids may not; the number keeps `a-b` and `a_b` apart.
 fn id(graph: &Graph, anchor: Anchor) -> String {
     let name = graph.nodes[anchor.node()].name.replace(['.', '-'], "_");
+    let joined = |word: &str, node: usize| format!("{word}{node}_{name}").trim_end_matches('_').to_owned();
     match anchor {
         Anchor::State(node) if graph.nodes[node].name.contains('-') => format!("s{node}_{name}"),
         Anchor::State(_) => format!("s_{name}"),
-        Anchor::Any(node) => format!("any{node}_{name}"),
-        Anchor::Again(node) => format!("again{node}_{name}"),
+        Anchor::Any(node) => joined("any", node),
+        Anchor::Again(node) => joined("again", node),
     }
 }
 

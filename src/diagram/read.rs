@@ -146,7 +146,15 @@ impl Reader<'_> {
         let definition = self.machine.definition();
         let path = &self.machine.transition(id).path;
         let Some(Written { trigger, list, index }) = written(definition, path) else {
-            return Line { trigger: path.clone(), detail: None, guard: None, actions: Vec::new(), description: None, way: Way::Other, count: 0 };
+            return Line {
+                trigger: path.clone(),
+                detail: None,
+                guard: None,
+                actions: Vec::new(),
+                description: None,
+                way: Way::Other,
+                count: 0,
+            };
         };
         let transition = &list[index];
         let several = source.work.len() + usize::from(source.is_compound()) > 1;

@@ -3,6 +3,8 @@
 mod card;
 mod legend;
 mod style;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write;
 
@@ -29,16 +31,15 @@ struct Stroke {
 }
 
 /// A graph with the text of its boxes and the places of everything.
-pub(super) struct Picture<'g> {
+struct Picture<'g> {
     graph: &'g Graph,
     cards: Vec<Card>,
     labels: Vec<Card>,
-    pub(super) model: Model,
-    pub(super) drawing: Drawing,
+    drawing: Drawing,
 }
 
 impl<'g> Picture<'g> {
-    pub fn of(graph: &'g Graph) -> Picture<'g> {
+    fn of(graph: &'g Graph) -> Picture<'g> {
         let cards: Vec<Card> = (0..graph.nodes.len())
             .map(|node| match &graph.nodes[node] {
                 // The root's heading is the title above its frame.
@@ -48,9 +49,8 @@ impl<'g> Picture<'g> {
             })
             .collect();
         let labels: Vec<Card> = graph.edges.iter().map(|edge| Card::of_label(graph, &edge.lines)).collect();
-        let model = model(graph, &cards, &labels);
-        let drawing = layout::lay_out(&model);
-        Picture { graph, cards, labels, model, drawing }
+        let drawing = layout::lay_out(&model(graph, &cards, &labels));
+        Picture { graph, cards, labels, drawing }
     }
 }
 
@@ -220,7 +220,7 @@ fn text(svg: &mut String, card: &Card, area: Rect) {
         let mut x = start;
         if let Some(icon) = line.icon {
             sign(svg, icon, Point { x, y: y - 9 });
-            x += line.width - (line.width - 16);
+            x += card::ICON_ROOM;
         }
         // Centred text without a sign stays centred in a font that is narrower than expected.
         let anchor = if card.left || line.icon.is_some() { "" } else { " text-anchor=\"middle\"" };
@@ -232,8 +232,8 @@ fn text(svg: &mut String, card: &Card, area: Rect) {
             runs => {
                 let _ = write!(svg, "<text x=\"{x}\" y=\"{y}\"{anchor}>");
                 for (position, run) in runs.iter().enumerate() {
-                    let gap = if position == 0 { String::new() } else { format!(" dx=\"{}\"", card::RUN_GAP) };
-                    let _ = write!(svg, "<tspan class=\"{}\"{gap}>{}</tspan>", run.class, escape(&run.text));
+                    let gap = if position == 0 { "" } else { " " };
+                    let _ = write!(svg, "{gap}<tspan class=\"{}\">{}</tspan>", run.class, escape(&run.text));
                 }
                 svg.push_str("</text>");
             }
@@ -243,9 +243,12 @@ fn text(svg: &mut String, card: &Card, area: Rect) {
 }
 
 /// A sign of 11 by 11 pixels. Drawn, not written: few fonts have these characters.
-pub(super) fn sign(svg: &mut String, icon: Icon, at: Point) {
+fn sign(svg: &mut String, icon: Icon, at: Point) {
     let (class, d) = match icon {
-        Icon::Gear => ("sign", "M5.5 3.4a2.1 2.1 0 1 0 .01 0M5.5 .6v1.6M5.5 8.8v1.6M.6 5.5h1.6M8.8 5.5h1.6M2 2l1.2 1.2M7.8 7.8L9 9M2 9l1.2-1.2M7.8 3.2L9 2"),
+        Icon::Gear => (
+            "sign",
+            "M5.5 3.4a2.1 2.1 0 1 0 .01 0M5.5 .6v1.6M5.5 8.8v1.6M.6 5.5h1.6M8.8 5.5h1.6M2 2l1.2 1.2M7.8 7.8L9 9M2 9l1.2-1.2M7.8 3.2L9 2",
+        ),
         Icon::Pause => ("sign", "M3.5 2v7M7.5 2v7"),
         Icon::Check => ("sign sign-ok", "M1.5 6l3 3L9.5 2.5"),
         Icon::Cross => ("sign sign-failed", "M2.2 2.2l6.6 6.6M8.8 2.2L2.2 8.8"),

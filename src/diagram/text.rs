@@ -113,7 +113,9 @@ pub(super) fn escape(text: &str) -> String {
 
 /// Neither a control character, nor a non-character, nor an override of the reading direction.
 pub(super) fn is_harmless(c: char) -> bool {
-    !(c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe)
+    !(c.is_control()
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fdd0}'..='\u{fdef}')
+        || u32::from(c) & 0xfffe == 0xfffe)
 }
 
 #[cfg(test)]
@@ -124,7 +126,7 @@ mod tests {
     fn lines_keep_to_their_limit() {
         let text = "after retryBackoff (100 ms ×2 … 5 s, full jitter)";
         let lines = wrap(text, 11, 150);
-        assert_eq!(lines, ["after retryBackoff", "(100 ms ×2 … 5 s, full", "jitter)"]);
+        assert_eq!(lines, ["after retryBackoff (100 ms", "×2 … 5 s, full jitter)"]);
         assert!(lines.iter().all(|line| width(line, 11) <= 150));
         let long = wrap(&"x".repeat(100), 10, 60);
         assert!(long.len() > 5 && long.iter().all(|line| width(line, 10) <= 60));

@@ -15,8 +15,14 @@ pub(super) fn count(value: u64) -> String {
 
 /// A measured time, to three digits: `165 µs`, `1.25 s`, `3.5 h`.
 pub(super) fn seconds(value: f64) -> String {
-    const UNITS: [(f64, f64, &str); 6] =
-        [(1e-3, 1e-6, "µs"), (1.0, 1e-3, "ms"), (120.0, 1.0, "s"), (7200.0, 60.0, "min"), (172_800.0, 3600.0, "h"), (f64::MAX, 86_400.0, "d")];
+    const UNITS: [(f64, f64, &str); 6] = [
+        (1e-3, 1e-6, "µs"),
+        (1.0, 1e-3, "ms"),
+        (120.0, 1.0, "s"),
+        (7200.0, 60.0, "min"),
+        (172_800.0, 3600.0, "h"),
+        (f64::MAX, 86_400.0, "d"),
+    ];
     if !value.is_finite() || value < 0.0 {
         return "?".to_owned();
     }

@@ -2,11 +2,10 @@
 //!
 //! Nothing here fails: a call that the machine would refuse is shown as it is written.
 
-use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::units;
-use crate::fsm::definition::{Call, Delay};
+use crate::fsm::definition::{Backoff, Call, Delay, State};
 use crate::fsm::{Definition, Jitter};
 
 /// How tightly a guard holds together: what binds less than its surroundings gets brackets.
@@ -120,7 +119,7 @@ fn formula(delay: &Delay) -> String {
         Delay::Constant(ms) => return units::milliseconds(*ms),
         Delay::Backoff(backoff) => backoff,
     };
-    let factor = backoff.factor.unwrap_or(crate::fsm::definition::Backoff::DEFAULT_FACTOR);
+    let factor = backoff.factor.unwrap_or(Backoff::DEFAULT_FACTOR);
     let mut text = format!("{} ×{}", units::milliseconds(backoff.base), units::number(factor));
     if let Some(max) = backoff.max {
         text += &format!(" … {}", units::milliseconds(max));
@@ -132,9 +131,9 @@ fn formula(delay: &Delay) -> String {
 }
 
 /// The state of this name, the root's being empty.
-pub(super) fn state<'d>(definition: &'d Definition, name: &str) -> Option<&'d crate::fsm::definition::State> {
-    let keys = name.split('.').filter(|key| !key.is_empty());
-    keys.fold(Some(&definition.root), |state, key| state.and_then(|state| IndexMap::get(&state.states, key)))
+pub(super) fn state<'d>(definition: &'d Definition, name: &str) -> Option<&'d State> {
+    let mut keys = name.split('.').filter(|key| !key.is_empty());
+    keys.try_fold(&definition.root, |state, key| state.states.get(key))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! one journal transaction together with how far the outputs have come.
 
 use super::lifecycle::{Begun, Cell, Next, Notebook};
-use super::patience::{Patience, Waiting};
 use super::order::{Length, Order};
+use super::patience::{Patience, Waiting};
 use super::registry::Role;
 use super::shared::{Back, Shared};
 use super::worker::{Routes, contained, panic_message};
@@ -275,7 +275,8 @@ impl<P: Payload> Committer<P> {
     fn reject(&mut self, delivery: &Delivery<P>) -> Result<(), Halt> {
         let Some(outlet) = self.outlets.iter().position(|outlet| outlet.purpose == Purpose::DeadLetter) else {
             let Rejected { row, reason, .. } = &delivery.rejected[0];
-            let message = format!("row {row} of chunk {} cannot be written and there is no dead letter to set it aside: {reason}", delivery.id);
+            let message =
+                format!("row {row} of chunk {} cannot be written and there is no dead letter to set it aside: {reason}", delivery.id);
             return Err(Halt::Trouble(Trouble::lasting(TroubleKind::Configuration, message)));
         };
         match self.offer(outlet, delivery)? {

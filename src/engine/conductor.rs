@@ -106,7 +106,9 @@ impl<P: Payload> Conductor<P> {
             }
             Back::Trouble { hold, message } => self.trouble(hold, message),
             Back::Failed(trouble) => self.fail(trouble),
-            Back::Panicked(message) => self.fail(Trouble::lasting(TroubleKind::Internal, format!("a thread of the engine panicked: {message}"))),
+            Back::Panicked(message) => {
+                self.fail(Trouble::lasting(TroubleKind::Internal, format!("a thread of the engine panicked: {message}")))
+            }
             Back::Finished => self.state.finished = true,
             Back::Command(command) => self.obey(command),
         }

@@ -39,7 +39,12 @@ pub(super) struct Remote<P> {
 
 impl<P> Clone for Remote<P> {
     fn clone(&self) -> Self {
-        Remote { shared: self.shared.clone(), status: self.status.clone(), resident: self.resident.clone(), memory_limit: self.memory_limit }
+        Remote {
+            shared: self.shared.clone(),
+            status: self.status.clone(),
+            resident: self.resident.clone(),
+            memory_limit: self.memory_limit,
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use crate::budget::Permit;
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Moment;
 use crate::fsm::{
-    Action, Context, Effect, Effects, Event, EventData, EventId, GuardId, Host, Instance, InvocationId, Jitter, Machine, Microstep, StateId, Status, StepError,
-    TimerId,
+    Action, Context, Effect, Effects, Event, EventData, EventId, GuardId, Host, Instance, InvocationId, Jitter, Machine, Microstep,
+    StateId, Status, StepError, TimerId,
 };
 use crate::journal::{ChunkRows, Entry, Placed, Settled, Transition};
 use crate::processor::{CancelToken, HandlerError, Rejected};
@@ -289,7 +289,13 @@ impl<P: Payload> Life<P> {
     }
 
     /// The handler under way has ended: tells the machine, and then what had to wait for it.
-    pub fn settle_handler(&mut self, cell: &Arc<Cell<P>>, shared: &Shared<P>, book: &mut Notebook, result: Result<Option<&Value>, HandlerError>) {
+    pub fn settle_handler(
+        &mut self,
+        cell: &Arc<Cell<P>>,
+        shared: &Shared<P>,
+        book: &mut Notebook,
+        result: Result<Option<&Value>, HandlerError>,
+    ) {
         let Some(running) = self.running.take() else { return };
         self.outcome(cell, shared, book, running.invocation, result);
         while let Some(deferred) = self.deferred.pop_front() {
@@ -543,13 +549,7 @@ impl<P: Payload> Life<P> {
             let elsewhere = self.rows.written + self.rows.filtered + self.rows.dead_lettered;
             self.rows.cancelled = cell.rows.saturating_sub(elsewhere);
         }
-        entries.push(Entry::Settled(Settled {
-            chunk: cell.id,
-            state,
-            attempt: self.attempt(),
-            rows: self.rows,
-            placed: self.placed,
-        }));
+        entries.push(Entry::Settled(Settled { chunk: cell.id, state, attempt: self.attempt(), rows: self.rows, placed: self.placed }));
         shared.metrics.settled(&self.rows, self.placed.bytes);
         self.unload();
         let ChunkRows { written, filtered, dead_lettered, cancelled } = self.rows;

@@ -212,7 +212,7 @@ impl<P: Payload> Orchestrator<P> {
 
     fn outlet(self, name: &str, used: Use, purpose: Purpose, sink: Box<dyn Sink<P>>) -> Self {
         let number = self.outlets.len();
-        let mut this = self.role(name, used, fsm::Role::Payload, Role::Ordered(number));
+        let mut this = self.role(name, used, fsm::Role::Ordered, Role::Ordered(number));
         this.outlets.push(Outlet { purpose, sink });
         this
     }
@@ -234,7 +234,10 @@ impl<P: Payload> Orchestrator<P> {
         let running = self.start()?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let mut stop = StopOnDrop(Some(running.handle()));
-        std::thread::spawn(move || sender.send(running.wait()));
+        std::thread::spawn(move || {
+            // Nobody is there to tell when the future was dropped; the run has been stopped then.
+            let _ = sender.send(running.wait());
+        });
         let result = receiver.await;
         stop.0 = None;
         result.unwrap_or_else(|_| Err(RunError::Setup(Trouble::lasting(TroubleKind::Internal, "the run's thread is gone"))))

@@ -99,9 +99,9 @@ impl<T> Order<T> {
         if let Some(item) = self.again.pop_front() {
             return Some(item);
         }
-        self.parts.values_mut().find_map(|part| {
-            if ordered { part.waiting.remove(&part.turn) } else { part.waiting.pop_first().map(|(_, item)| item) }
-        })
+        self.parts
+            .values_mut()
+            .find_map(|part| if ordered { part.waiting.remove(&part.turn) } else { part.waiting.pop_first().map(|(_, item)| item) })
     }
 
     /// Takes what can never have its turn, because reading stopped before it or a chunk before it is left as it is.

@@ -91,7 +91,9 @@ impl Guard {
             Some((used, limit)) if group_is_short => {
                 format!("the control group has {used} of {limit} bytes in use: reading one chunk at a time until that falls")
             }
-            _ => format!("the process has {resident} bytes resident, more than the {} it should: reading one chunk at a time", self.ceiling),
+            _ => {
+                format!("the process has {resident} bytes resident, more than the {} it should: reading one chunk at a time", self.ceiling)
+            }
         });
         self.was_short = is_short;
         Some(Verdict { is_short, warning })

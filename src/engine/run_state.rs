@@ -3,6 +3,7 @@
 use crate::fsm::{CompileOptions, Definition, Effects, Event, EventData, Host, Instance, Machine, Status, compile};
 use crate::journal::RunTransition;
 use parking_lot::RwLock;
+use serde_json::Map;
 use std::sync::Arc;
 
 /// The definition, as it lies in `fsm-definitions/`.
@@ -50,7 +51,9 @@ impl RunState {
     /// Sends an event; gives the transition if it made one.
     pub fn send(&mut self, event: &'static str, reason: Option<&str>, at_micros: u64) -> Option<RunTransition> {
         let from: Box<str> = self.machine.state_name(self.instance.state()).into();
-        let sent = Event { id: self.machine.event(event), name: None, data: EventData::None };
+        let members = reason.map(|reason| Map::from_iter([("reason".to_owned(), reason.into())]));
+        let data = members.as_ref().map_or(EventData::None, EventData::Payload);
+        let sent = Event { id: self.machine.event(event), name: None, data };
         self.machine.send(&mut self.instance, &sent, &mut Nobody, &mut self.effects).ok()?;
         let to: Box<str> = self.machine.state_name(self.instance.state()).into();
         let news = reason.is_some() && self.view.read().reason.as_deref() != reason;

@@ -1,8 +1,8 @@
 //! A run under way: its threads, and its end.
 
 use super::committer::{Committer, Outlet, Pending, ToCommitter};
-use super::handle::{Handle, Remote};
 use super::conductor::{Conductor, Progress};
+use super::handle::{Handle, Remote};
 use super::intake::Intake;
 use super::lifecycle::Notebook;
 use super::orchestrator::Settings;
@@ -74,18 +74,8 @@ impl Running {
             let patience = settings.patience;
             spawn(format!("lane-{number}"), move || super::lane::run(lane, patience, intake));
         }
-        let conductor = Conductor {
-            shared,
-            back,
-            routes,
-            queue,
-            workers,
-            run,
-            guard,
-            open_lanes,
-            state: Progress::default(),
-            book: Notebook::of(0),
-        };
+        let conductor =
+            Conductor { shared, back, routes, queue, workers, run, guard, open_lanes, state: Progress::default(), book: Notebook::of(0) };
         let control = handle.clone();
         let main = spawn("conductor".into(), move || conclude(conductor, committer, &control));
         Running { handle, settled, main }

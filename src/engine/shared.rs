@@ -75,7 +75,11 @@ pub(super) enum Command {
     /// Stop where things are.
     StopNow,
     CancelRun,
-    Send { chunk: ChunkId, event: String, payload: Map<String, Value> },
+    Send {
+        chunk: ChunkId,
+        event: String,
+        payload: Map<String, Value>,
+    },
 }
 
 impl<P: Payload> Shared<P> {

@@ -1,5 +1,8 @@
 //! The growing end of an encoded chunk.
 
+use crate::memory::Memory;
+use std::io::{self, Write};
+
 /// Bytes being encoded: a buffer whose initialised part runs ahead of what has been written, so that an encoder can store
 /// whole words past its position and let the slice's own bounds check be the check for room.
 ///
@@ -8,19 +11,19 @@
 /// used again, and the hot loop carries no capacity logic at all.
 #[derive(Default)]
 pub struct Output {
-    buffer: Vec<u8>,
+    memory: Memory,
     written: usize,
 }
 
 impl Output {
-    /// Takes over `buffer`, whose length is the room there is at first; what it holds is overwritten.
-    pub fn reusing(buffer: Vec<u8>) -> Output {
-        Output { buffer, written: 0 }
+    /// Takes over `memory`, whose length is the room there is at first; what it holds is overwritten.
+    pub fn reusing(memory: Memory) -> Output {
+        Output { memory, written: 0 }
     }
 
     /// What has been written so far.
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.written]
+        &self.memory[..self.written]
     }
 
     /// How many bytes have been written so far.
@@ -35,27 +38,41 @@ impl Output {
 
     /// Room behind what has been written.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.written..]
+        &mut self.memory[self.written..]
     }
 
     /// Keeps the first `count` bytes of [`Output::spare`].
     pub(crate) fn commit(&mut self, count: usize) {
-        debug_assert!(self.written + count <= self.buffer.len());
+        debug_assert!(self.written + count <= self.memory.len());
         self.written += count;
     }
 
-    /// Makes room for at least `expected` more bytes, and for a quarter more than there was in any case.
-    ///
-    /// A quarter and not the double, because new room is zeroed and so becomes resident memory at once.
+    /// Makes room for at least `expected` more bytes, and doubles it in any case: what is not used costs nothing.
     #[cold]
     pub(crate) fn grow(&mut self, expected: usize) {
-        let room = (self.buffer.len() + self.buffer.len() / 4).max(self.written + expected).max(4096);
-        self.buffer.reserve_exact(room - self.buffer.len());
-        self.buffer.resize(room, 0);
+        let mut memory = Memory::of((self.memory.len() * 2).max(self.written + expected).max(4096));
+        memory[..self.written].copy_from_slice(self.bytes());
+        self.memory = memory;
     }
 
-    /// The buffer and how much of it was written.
-    pub fn into_parts(self) -> (Vec<u8>, usize) {
-        (self.buffer, self.written)
+    /// The memory and how much of it was written.
+    pub fn into_parts(self) -> (Memory, usize) {
+        (self.memory, self.written)
+    }
+}
+
+/// For encoders that push, like compressors.
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.spare().len() < bytes.len() {
+            self.grow(bytes.len());
+        }
+        self.spare()[..bytes.len()].copy_from_slice(bytes);
+        self.commit(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

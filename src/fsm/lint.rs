@@ -282,8 +282,8 @@ impl Lint<'_, '_> {
 
     fn parked(&self) -> Vec<Draft> {
         let waits = |leaf: &usize| {
-            let mut leaving = self.flow.moves[*leaf].iter().filter(|step| step.to != *leaf);
-            !self.is_dead(*leaf) && !self.graph.ends(*leaf) && leaving.all(|step| step.cause == Cause::Outside)
+            let mut leaving = self.flow.moves[*leaf].iter().filter(|step| step.to != *leaf).peekable();
+            leaving.peek().is_some() && leaving.all(|step| step.cause == Cause::Outside)
         };
         let states: BTreeSet<usize> = self.flow.leaves().filter(waits).map(|leaf| self.stuck_state(leaf)).collect();
         states.into_iter().map(|node| self.at_node(finding::PARKED, node, "only an event from outside leaves this state")).collect()

@@ -106,14 +106,31 @@ impl OutputFile {
         let partial = partial_name(target);
         let open = |flags: OFlags| {
             let flags = (flags | OFlags::NOFOLLOW).bits();
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(options.mode).custom_flags(flags.cast_signed()).open(&partial)
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(options.mode)
+                .custom_flags(flags.cast_signed())
+                .open(&partial)
         };
         let wants_direct = options.direct && suits_direct(target);
         let direct = if wants_direct { open(OFlags::DIRECT) } else { Err(ErrorKind::Unsupported.into()) };
         let is_direct = direct.is_ok();
         let file = direct.or_else(|_| open(OFlags::empty())).map_err(|error| cannot_create(&partial, error))?;
         claim(&file, &partial)?;
-        Ok(OutputFile { file, partial, target: target.to_owned(), options, direct: is_direct, stage: Stage::new(), written: 0, started: 0, taken: 0 })
+        Ok(OutputFile {
+            file,
+            partial,
+            target: target.to_owned(),
+            options,
+            direct: is_direct,
+            stage: Stage::new(),
+            written: 0,
+            started: 0,
+            taken: 0,
+        })
     }
 
     /// The final name.
@@ -207,7 +224,11 @@ impl OutputFile {
 
 /// Trouble with the file at `path`. A disk that is full or fails may be well again later; a permission will not come by waiting.
 pub(crate) fn io_trouble(path: &Path, what: &str, error: io::Error) -> Trouble {
-    let what = if error.kind() == ErrorKind::StorageFull || error.kind() == ErrorKind::QuotaExceeded { "no space left on the device" } else { what };
+    let what = if error.kind() == ErrorKind::StorageFull || error.kind() == ErrorKind::QuotaExceeded {
+        "no space left on the device"
+    } else {
+        what
+    };
     let message = format!("{}: {what}", path.display());
     let lasting = matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound | ErrorKind::ReadOnlyFilesystem);
     let trouble = if lasting { Trouble::lasting(TroubleKind::Io, message) } else { Trouble::passing(TroubleKind::Io, message) };
@@ -224,7 +245,9 @@ fn cannot_create(partial: &Path, error: io::Error) -> Trouble {
     let message = match error.kind() {
         ErrorKind::NotFound => format!("the directory {} does not exist", folder.display()),
         ErrorKind::PermissionDenied => format!("the directory {} is not writable for this user", folder.display()),
-        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => format!("{} is a symbolic link, which is not followed", partial.display()),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            format!("{} is a symbolic link, which is not followed", partial.display())
+        }
         _ => format!("{} cannot be created", partial.display()),
     };
     Trouble::lasting(TroubleKind::Io, message).because(error)

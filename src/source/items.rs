@@ -25,7 +25,8 @@ pub struct Items<I> {
 impl<P: Payload, I: Iterator<Item = P> + Send + 'static> Source<P> for Items<I> {
     fn lanes(&mut self, budget: &Budget) -> Result<Vec<Box<dyn Lane<P>>>, Trouble> {
         budget.enter(0);
-        let lane = |iterator| Box::new(ItemsLane { iterator, tally: Tally::new("item"), last_bytes: 0, ended: false, item: PhantomData }) as _;
+        let lane =
+            |iterator| Box::new(ItemsLane { iterator, tally: Tally::new("item"), last_bytes: 0, ended: false, item: PhantomData }) as _;
         Ok(self.iterator.take().map(lane).into_iter().collect())
     }
 }

@@ -1,6 +1,7 @@
 //! The one integration test binary: everything that needs a real server, the real program, or both.
 
 mod connect;
+mod diagram;
 mod engine;
 mod export;
 mod fsm;

@@ -1,9 +1,9 @@
 //! What an export did, for people and for programs.
 
-use crate::cli::out::outln;
 use super::super::values::{show_count, show_duration, show_size};
 use super::target::Target;
-use crate::engine::RunReport;
+use crate::cli::out::outln;
+use crate::engine::{Outcome, RunReport};
 use crate::source::postgres::{Export, ReadMode, Session};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub fn print_json(reports: &[Value], data_on_stdout: bool) {
 pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Session) {
     let metrics = &report.metrics;
     let rate = metrics.rows_admitted as f64 / report.seconds.max(1e-6);
-    eprintln!("{} -> {target}: {}", export.shown(), report::outcome(report));
+    eprintln!("{} -> {target}: {}", export.shown(), outcome(report));
     eprintln!(
         "  rows     {} read = {} written + {} filtered + {} dead-lettered + {} cancelled",
         show_count(report.rows.read),
@@ -77,16 +77,12 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
     }
 }
 
-mod report {
-    use crate::engine::{Outcome, RunReport};
-
-    pub fn outcome(report: &RunReport) -> &'static str {
-        match report.outcome {
-            Outcome::Complete => "complete",
-            Outcome::CompleteWithDeadLetters => "complete, with rows in the dead letter",
-            Outcome::Stopped => "stopped",
-            Outcome::Cancelled => "cancelled",
-            Outcome::Failed => "failed",
-        }
+fn outcome(report: &RunReport) -> &'static str {
+    match report.outcome {
+        Outcome::Complete => "complete",
+        Outcome::CompleteWithDeadLetters => "complete, with rows in the dead letter",
+        Outcome::Stopped => "stopped",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Failed => "failed",
     }
 }

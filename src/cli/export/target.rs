@@ -28,9 +28,12 @@ impl Targets {
     pub fn parse(text: &str) -> Result<Targets, Failure> {
         let mut rest = text;
         while let Some((_, behind)) = rest.split_once('{') {
-            let (name, behind) = behind.split_once('}').ok_or_else(|| Failure::configuration(format!("--to {text}: a brace is never closed")))?;
+            let (name, behind) =
+                behind.split_once('}').ok_or_else(|| Failure::configuration(format!("--to {text}: a brace is never closed")))?;
             if !["table", "schema", "n"].contains(&name) {
-                return Err(Failure::configuration(format!("--to {text}: {{{name}}} is unknown; there are {{table}}, {{schema}} and {{n}}")));
+                return Err(Failure::configuration(format!(
+                    "--to {text}: {{{name}}} is unknown; there are {{table}}, {{schema}} and {{n}}"
+                )));
             }
             rest = behind;
         }

@@ -1,9 +1,9 @@
 //! `sluicegate inspect … audit`.
 
-use crate::cli::out::outln;
 use super::super::args::ListFormat;
 use super::super::exit::{Exit, Failure};
 use super::super::values::show_count;
+use crate::cli::out::outln;
 use crate::journal::sqlite::audit::Audit;
 use crate::journal::sqlite::query::Reader;
 

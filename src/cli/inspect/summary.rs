@@ -1,10 +1,10 @@
 //! A journal at a glance.
 
-use crate::cli::out::outln;
 use super::super::args::ListFormat;
 use super::super::exit::Failure;
 use super::super::values::{show_count, show_duration, show_size};
 use super::{seconds, show_time};
+use crate::cli::out::outln;
 use crate::journal::sqlite::query::{Reader, RunRow};
 use serde_json::json;
 

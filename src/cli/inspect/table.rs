@@ -1,8 +1,8 @@
 //! Rows as a table for people, or as JSON.
 
-use crate::cli::out::outln;
 use super::super::args::ListFormat;
 use super::super::exit::{Exit, Failure};
+use crate::cli::out::outln;
 use serde::Serialize;
 
 /// A cell of a table.

@@ -79,7 +79,11 @@ fn settle(pieces: &mut [Piece]) {
         let mut improved = false;
         for from in 0..pieces.len() {
             if let Some(to) = better_place(pieces, from) {
-                if to < from { pieces[to..=from].rotate_right(1) } else { pieces[from..=to].rotate_left(1) }
+                if to < from {
+                    pieces[to..=from].rotate_right(1)
+                } else {
+                    pieces[from..=to].rotate_left(1)
+                }
                 improved = true;
             }
         }
@@ -117,7 +121,8 @@ fn find_overlap(pieces: &[Piece]) -> Option<usize> {
 
 /// A column between `from` and `to`, or beside them, that no line of the channel uses.
 fn free_column(lines: &[Line], pieces: &[Piece], from: i32, to: i32) -> Option<i32> {
-    let used: Vec<i32> = lines.iter().flat_map(|line| [line.top, line.bottom]).chain(pieces.iter().flat_map(|piece| [piece.from, piece.to])).collect();
+    let used: Vec<i32> =
+        lines.iter().flat_map(|line| [line.top, line.bottom]).chain(pieces.iter().flat_map(|piece| [piece.from, piece.to])).collect();
     let middle = i32::midpoint(from, to);
     let candidates = (0..2000).flat_map(|step| [middle + step, middle - step]);
     candidates.into_iter().find(|x| used.iter().all(|used| (used - x).abs() >= APART))

@@ -19,6 +19,12 @@ struct Checker<'a> {
     faults: Vec<String>,
 }
 
+impl Rect {
+    fn bottom(&self) -> i32 {
+        self.y + self.h
+    }
+}
+
 fn overlap(a: &Rect, b: &Rect) -> bool {
     a.x < b.right() && b.x < a.right() && a.y < b.bottom() && b.y < a.bottom()
 }
@@ -112,7 +118,9 @@ impl Checker<'_> {
         for node in 0..self.drawing.boxes.len() {
             let own = self.has_children(node) && (self.is_around(node, from) || self.is_around(node, to));
             self.fault(!own && crosses(a, b, &self.drawing.boxes[node]), || format!("edge {edge} crosses box {node}"));
-            self.fault(self.has_children(node) && crosses(a, b, &self.drawing.headings[node]), || format!("edge {edge} crosses heading {node}"));
+            self.fault(self.has_children(node) && crosses(a, b, &self.drawing.headings[node]), || {
+                format!("edge {edge} crosses heading {node}")
+            });
         }
         for (other, route) in self.drawing.routes.iter().enumerate() {
             if let Some(label) = route.label.filter(|_| other != edge) {
@@ -153,7 +161,8 @@ impl Dice {
     }
 
     fn size(&mut self, least: Size, most: Size) -> Size {
-        let mut between = |least: i32, most: i32| least + i32::try_from(self.below(usize::try_from(most - least).unwrap_or(1))).unwrap_or(0);
+        let mut between =
+            |least: i32, most: i32| least + i32::try_from(self.below(usize::try_from(most - least).unwrap_or(1))).unwrap_or(0);
         Size { w: between(least.w, most.w), h: between(least.h, most.h) }
     }
 }

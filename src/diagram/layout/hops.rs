@@ -114,7 +114,10 @@ fn hops_of(model: &Model, ranks: &[usize], edge: usize) -> Vec<(usize, Hop)> {
 /// The innermost box that has both ends inside; one of the ends itself when it has the other inside.
 fn meeting_level(model: &Model, from: usize, to: usize) -> usize {
     let around = |level: usize, node: usize| level == node || model.child_towards(level, node).is_some();
-    model.chain(from).find(|level| around(*level, to) && model.child_towards(*level, from).or(model.child_towards(*level, to)).is_some()).unwrap_or(0)
+    model
+        .chain(from)
+        .find(|level| around(*level, to) && model.child_towards(*level, from).or(model.child_towards(*level, to)).is_some())
+        .unwrap_or(0)
 }
 
 /// The boxes around `node` that are inside `meeting`, the innermost first.

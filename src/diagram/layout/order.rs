@@ -206,3 +206,46 @@ impl<'l> Sorter<'l> {
 fn place(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::layers::{Item, Link};
+    use super::*;
+    use crate::diagram::layout::Size;
+
+    /// Rows of as many items; links by row of the upper end and places in the rows.
+    fn layers(rows: &[usize], links: &[(usize, usize, usize)]) -> Layers {
+        let mut layers = Layers::default();
+        for (row, count) in rows.iter().enumerate() {
+            let first = layers.items.len();
+            layers.rows.push((first..first + count).collect());
+            layers.items.extend(std::iter::repeat_n(Item { kind: Kind::Bend, row, size: Size::default(), port_width: 0 }, *count));
+        }
+        for (position, &(row, upper, lower)) in links.iter().enumerate() {
+            let (upper, lower) = (layers.rows[row][upper], layers.rows[row + 1][lower]);
+            layers.links.push(Link { upper, lower, upper_at: At::Middle, lower_at: At::Middle, weight: 1 });
+            layers.chains.push(vec![position]);
+        }
+        layers
+    }
+
+    #[test]
+    fn lines_are_untangled() {
+        let tangled = layers(&[3, 3, 3], &[(0, 0, 2), (0, 1, 1), (0, 2, 0), (1, 0, 1), (1, 1, 2), (1, 2, 0)]);
+        assert_eq!(orders(&tangled)[0].crossings, 0);
+    }
+
+    #[test]
+    fn what_cannot_be_untangled_is_counted() {
+        // Each of two items above is linked with each of two below.
+        let square = layers(&[2, 2], &[(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]);
+        assert_eq!(orders(&square)[0].crossings, 1);
+    }
+
+    #[test]
+    fn the_heading_stays_on_the_left() {
+        let mut layers = layers(&[1, 3], &[(0, 0, 0), (0, 0, 1)]);
+        layers.items[3].kind = Kind::Heading;
+        assert!(orders(&layers).iter().all(|order| order.rows[1][0] == 3));
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! As in Gansner, Koutsofios, North, Vo (1993), section 4.2, with places for the ends of lines on the boxes' borders.
 
+use std::collections::BTreeMap;
+
 use super::layers::{At, Item, Kind, Layers, Link};
 use super::level::{PAD, PORT_GAP, PORT_INSET};
 use super::simplex::Problem;
@@ -81,6 +83,16 @@ impl Columns {
     }
 }
 
+/// Place of the other end in its row, place on that item, and the link.
+type Key = (usize, i32, usize);
+
+/// A side of a box.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Upper,
+    Lower,
+}
+
 /// A variable and an offset to it.
 type Ref = (usize, i32);
 
@@ -135,18 +147,19 @@ impl<'l> Placer<'l> {
                 places[*item] = place;
             }
         }
-        let offset = |at: At| if let At::Fixed(offset) = at { offset } else { 0 };
-        let mut sides: std::collections::BTreeMap<(usize, bool), Vec<(usize, i32, usize)>> = std::collections::BTreeMap::new();
+        // The order in which lines come: where the other end is, then where on that.
+        let key = |item: usize, at: At, link: usize| -> Key { (places[item], if let At::Fixed(offset) = at { offset } else { 0 }, link) };
+        let mut sides: BTreeMap<(usize, Side), Vec<Key>> = BTreeMap::new();
         for &index in layers.chains.iter().flatten() {
             let link = &layers.links[index];
             if link.upper_at == At::Free {
-                sides.entry((link.upper, false)).or_default().push((places[link.lower], offset(link.lower_at), index));
+                sides.entry((link.upper, Side::Lower)).or_default().push(key(link.lower, link.lower_at, index));
             }
             if link.lower_at == At::Free {
-                sides.entry((link.lower, true)).or_default().push((places[link.upper], offset(link.upper_at), index));
+                sides.entry((link.lower, Side::Upper)).or_default().push(key(link.upper, link.upper_at, index));
             }
         }
-        for ((item, is_upper_side), mut ports) in sides {
+        for ((item, side), mut ports) in sides {
             ports.sort_unstable();
             let width = layers.items[item].port_width;
             let mut before = (self.items[item], PORT_INSET);
@@ -154,8 +167,10 @@ impl<'l> Placer<'l> {
                 let port = self.problem.variable();
                 self.problem.apart(before.0, port, before.1, 0);
                 self.problem.near((port, 0), (self.items[item], width / 2), 1);
-                let ends = &mut self.free[link];
-                *(if is_upper_side { &mut ends.1 } else { &mut ends.0 }) = Some(port);
+                match side {
+                    Side::Upper => self.free[link].1 = Some(port),
+                    Side::Lower => self.free[link].0 = Some(port),
+                }
                 before = (port, PORT_GAP);
             }
             // The last port stays off the right corner: said backwards, as a distance below zero.

@@ -14,10 +14,11 @@ const LABEL_LIMIT: i32 = 190;
 const NAME_LIMIT: i32 = 260;
 const LABEL_PAD: i32 = 6;
 const BOX_PAD: i32 = 10;
-const ICON_ROOM: i32 = 16;
+/// A sign and the space behind it.
+pub(super) const ICON_ROOM: i32 = 16;
 const INDENT: i32 = 8;
-/// Between pieces of a line.
-pub(super) const RUN_GAP: i32 = 4;
+/// Between pieces of a line: a space.
+const RUN_GAP: i32 = 4;
 
 /// A picture in front of a line of text.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

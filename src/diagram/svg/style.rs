@@ -65,20 +65,21 @@ const DARK: Palette = Palette {
 
 /// The style sheet.
 pub(super) fn sheet() -> String {
-    let dark: String = rules(&DARK).lines().map(|line| format!("{line}\n")).collect();
     format!(
         ".sg text{{font-family:{FONT};font-size:11px}}\n\
          .sg .name{{font-size:13px;font-weight:bold}}\n.sg .title{{font-size:16px;font-weight:bold}}\n\
          .sg .count,.sg .now{{font-weight:bold}}\n\
          .sg .line{{fill:none;stroke-width:1.4}}\n.sg .onward{{stroke-width:2}}\n.sg .idle{{stroke-dasharray:5 4;stroke-width:1.2}}\n\
-         .sg .parked{{stroke-dasharray:6 3}}\n.sg .sign{{fill:none;stroke-width:1.6;stroke-linecap:round;stroke-linejoin:round}}\n\
-         {}@media (prefers-color-scheme:dark){{\n{dark}}}\n",
-        rules(&LIGHT)
+         .sg .parked{{stroke-dasharray:6 3}}\n.sg .origin{{stroke-dasharray:none}}\n.sg .sign{{fill:none;stroke-width:1.6;stroke-linecap:round;stroke-linejoin:round}}\n\
+         {}@media (prefers-color-scheme:dark){{\n{}}}\n",
+        rules(&LIGHT),
+        rules(&DARK)
     )
 }
 
 fn rules(palette: &Palette) -> String {
-    let Palette { card, frame, frame_line, state, state_line, label, text, muted, line, onward, error, idle, ok, failed, cancelled } = palette;
+    let Palette { card, frame, frame_line, state, state_line, label, text, muted, line, onward, error, idle, ok, failed, cancelled } =
+        palette;
     let pair = |name: &str, [fill, stroke]: &[&str; 2]| format!(".sg .{name}{{fill:{fill};stroke:{stroke}}}\n");
     [
         format!(".sg text{{fill:{text}}}\n.sg .muted,.sg .guard,.sg .figure{{fill:{muted}}}\n.sg .error-text{{fill:{error}}}\n"),

@@ -92,7 +92,9 @@ impl Audit {
         for chunk in reader.chunks(None)? {
             match ends.get(&chunk.chunk) {
                 None => self.find(&chunk.chunk, "it has no transition".into()),
-                Some(end) if *end != chunk.state => self.find(&chunk.chunk, format!("it is said to be in `{}`, but its walk ends in `{end}`", chunk.state)),
+                Some(end) if *end != chunk.state => {
+                    self.find(&chunk.chunk, format!("it is said to be in `{}`, but its walk ends in `{end}`", chunk.state))
+                }
                 Some(_) => {}
             }
             if let Some([written, filtered, dead_lettered, cancelled]) = chunk.rows_by_end {
@@ -132,7 +134,10 @@ impl Audit {
         let RowSum { read, written, filtered, dead_lettered, cancelled } = self.rows;
         let told = last.rows.map(|rows| rows.map(i64::unsigned_abs));
         if told != Some([read, written, filtered, dead_lettered, cancelled]) {
-            self.find("run", format!("the run says {told:?} rows (read, written, filtered, dead-lettered, cancelled), the chunks {:?}", self.rows));
+            self.find(
+                "run",
+                format!("the run says {told:?} rows (read, written, filtered, dead-lettered, cancelled), the chunks {:?}", self.rows),
+            );
         }
         Ok(())
     }
@@ -147,7 +152,8 @@ struct Walk {
 }
 
 fn machine(run: &RunRow) -> Result<Machine, Trouble> {
-    let unusable = |why: String| Trouble::lasting(TroubleKind::Configuration, format!("the definition of run {} cannot be used: {why}", run.run));
+    let unusable =
+        |why: String| Trouble::lasting(TroubleKind::Configuration, format!("the definition of run {} cannot be used: {why}", run.run));
     let definition: Definition = serde_json::from_str(&run.definition).map_err(|error| unusable(error.to_string()))?;
     compile(definition, &CompileOptions::default()).map_err(|report| unusable(report.to_string()))
 }

@@ -160,7 +160,9 @@ impl Reader {
         let connection = connect(path).map_err(damaged)?;
         match schema::file_kind(&connection).map_err(damaged)? {
             FileKind::Journal => Ok(Reader { connection, path: path.to_owned() }),
-            FileKind::OtherVersion(version) => Err(wrong(&format!("a journal of version {version}; this program reads version {}", schema::VERSION))),
+            FileKind::OtherVersion(version) => {
+                Err(wrong(&format!("a journal of version {version}; this program reads version {}", schema::VERSION)))
+            }
             FileKind::Empty => Err(wrong("an empty file, and no journal")),
             FileKind::Foreign => Err(wrong("an SQLite database, but not a journal")),
         }
@@ -170,8 +172,15 @@ impl Reader {
         Trouble::lasting(TroubleKind::Io, format!("{}: the journal cannot be read", self.path.display())).because(error)
     }
 
-    fn all<T>(&self, sql: &str, values: &[rusqlite::types::Value], read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>, Trouble> {
-        let query = || -> rusqlite::Result<Vec<T>> { self.connection.prepare(sql)?.query_map(params_from_iter(values), |row| read(row))?.collect() };
+    fn all<T>(
+        &self,
+        sql: &str,
+        values: &[rusqlite::types::Value],
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Trouble> {
+        let query = || -> rusqlite::Result<Vec<T>> {
+            self.connection.prepare(sql)?.query_map(params_from_iter(values), |row| read(row))?.collect()
+        };
         query().map_err(|error| self.failed(error))
     }
 
@@ -183,7 +192,11 @@ impl Reader {
         let sql = "SELECT run, started_at, ended_at, status, phase, pid, program, target, source, snapshot, plan, settings, definition,
             definition_hash, rows_read, rows_written, rows_filtered, rows_dead_lettered, rows_cancelled, error FROM runs ORDER BY run";
         self.all(sql, &[], |row| {
-            let json = |column: usize| Ok::<serde_json::Value, rusqlite::Error>(row.get::<_, Option<String>>(column)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default());
+            let json = |column: usize| {
+                Ok::<serde_json::Value, rusqlite::Error>(
+                    row.get::<_, Option<String>>(column)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+                )
+            };
             let rows = [row.get(14)?, row.get(15)?, row.get(16)?, row.get(17)?, row.get(18)?];
             Ok(RunRow {
                 run: row.get(0)?,
@@ -231,7 +244,7 @@ impl Reader {
     pub fn slowest(&self, count: u32) -> Result<Vec<(String, String, i64)>, Trouble> {
         let sql = "SELECT range || '.' || idx || split, max(at) - min(at) FROM transitions GROUP BY run, range, idx, split ORDER BY 2 DESC LIMIT ?1";
         let slow = self.all(sql, &[count.into()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-        let state = |chunk: &str| Ok::<_, Trouble>(self.chunk(chunk.parse().ok()).map(|row| row.map_or(String::new(), |row| row.state))?);
+        let state = |chunk: &str| self.chunk(chunk.parse().ok()).map(|row| row.map_or(String::new(), |row| row.state));
         slow.into_iter().map(|(chunk, time)| Ok((chunk.clone(), state(&chunk)?, time))).collect()
     }
 
@@ -371,12 +384,16 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let name: String = path.to_string_lossy().chars().flat_map(|character| match character {
-        '?' => "%3f".chars().collect::<Vec<_>>(),
-        '#' => "%23".chars().collect(),
-        '%' => "%25".chars().collect(),
-        other => vec![other],
-    }).collect();
+    let name: String = path
+        .to_string_lossy()
+        .chars()
+        .flat_map(|character| match character {
+            '?' => "%3f".chars().collect::<Vec<_>>(),
+            '#' => "%23".chars().collect(),
+            '%' => "%25".chars().collect(),
+            other => vec![other],
+        })
+        .collect();
     let mode = if Path::new(&log).exists() { "" } else { "?immutable=1" };
     let prefix = if name.starts_with('/') { "file:" } else { "file:./" };
     let connection = Connection::open_with_flags(format!("{prefix}{name}{mode}"), flags)?;
@@ -406,7 +423,8 @@ fn chunk(row: &Row<'_>) -> rusqlite::Result<ChunkRow> {
     })
 }
 
-const TRANSITION: &str = "rowid, run, range || '.' || idx || split, seq, at, event, from_state, to_state, microstep, attempt, worker, in_state, error";
+const TRANSITION: &str =
+    "rowid, run, range || '.' || idx || split, seq, at, event, from_state, to_state, microstep, attempt, worker, in_state, error";
 
 fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
     Ok(TransitionRow {

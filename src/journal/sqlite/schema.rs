@@ -141,7 +141,5 @@ pub fn file_kind(connection: &Connection) -> rusqlite::Result<FileKind> {
 /// # Errors
 /// When it cannot be written.
 pub fn create(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!(
-        "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {TABLES} COMMIT;"
-    ))
+    connection.execute_batch(&format!("BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {TABLES} COMMIT;"))
 }

@@ -163,7 +163,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, Trouble> {
             schema::create(&connection).map_err(failed)?;
         }
         FileKind::OtherVersion(version) => {
-            return wrong(format!("a journal of version {version}; this program knows version {}. Use another --journal, or the program that wrote it", schema::VERSION));
+            return wrong(format!(
+                "a journal of version {version}; this program knows version {}. Use another --journal, or the program that wrote it",
+                schema::VERSION
+            ));
         }
         FileKind::Foreign => return wrong("an SQLite database, but not a journal; choose another --journal".into()),
     }
@@ -186,7 +189,7 @@ fn choose_journal_mode(connection: &Connection, path: &Path) -> rusqlite::Result
 #[cfg(target_os = "linux")]
 fn is_on_network(path: &Path) -> bool {
     const NETWORK: [i64; 5] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546];
-    rustix::fs::statfs(path).is_ok_and(|stat| NETWORK.iter().any(|magic| i64::from(stat.f_type) == *magic))
+    rustix::fs::statfs(path).is_ok_and(|stat| NETWORK.contains(&stat.f_type))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -195,7 +198,13 @@ fn is_on_network(_: &Path) -> bool {
 }
 
 /// Writes the run's first row and starts the thread.
-pub(super) fn begin(connection: Connection, record: RunRecord, machine: Arc<Machine>, clock: &Clock, desk: &Arc<Desk>) -> rusqlite::Result<()> {
+pub(super) fn begin(
+    connection: Connection,
+    record: RunRecord,
+    machine: Arc<Machine>,
+    clock: &Clock,
+    desk: &Arc<Desk>,
+) -> rusqlite::Result<()> {
     let definition = serde_json::to_string(machine.definition()).unwrap_or_default();
     let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(definition.as_bytes()));
     connection.execute(

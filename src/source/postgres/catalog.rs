@@ -128,7 +128,9 @@ fn matching(session: &mut Session, pattern: &NamePattern) -> Result<Vec<Relation
     let matches = |column: &str, regex: &str| format!("{column} OPERATOR(pg_catalog.~) {} COLLATE pg_catalog.\"default\"", literal(regex));
     let place = match &pattern.schema {
         Some(schema) => matches("n.nspname", schema),
-        None if pattern.is_wild => "pg_catalog.pg_table_is_visible(c.oid) AND n.nspname NOT IN ('pg_catalog', 'information_schema')".to_owned(),
+        None if pattern.is_wild => {
+            "pg_catalog.pg_table_is_visible(c.oid) AND n.nspname NOT IN ('pg_catalog', 'information_schema')".to_owned()
+        }
         None => "pg_catalog.pg_table_is_visible(c.oid)".to_owned(),
     };
     // A pattern that takes in a partitioned table takes its partitions' rows in already.

@@ -67,10 +67,7 @@ impl Connector {
     /// [`ConnectErrorKind::Tls`] if a certificate or key cannot be used, in a mode that insists on TLS.
     pub fn new(info: ConnInfo) -> Result<Connector, ConnectError> {
         let mut warnings = info.warnings().to_vec();
-        let over_tcp = info
-            .hosts
-            .iter()
-            .any(|host| host.address.is_some() || matches!(host.place, Place::Name(_)));
+        let over_tcp = info.hosts.iter().any(|host| host.address.is_some() || matches!(host.place, Place::Name(_)));
         let tls = match (info.ssl.mode, over_tcp) {
             // As in libpq, TLS is not for Unix sockets, whatever the mode.
             (SslMode::Disable, _) | (_, false) => None,
@@ -85,16 +82,8 @@ impl Connector {
                 }
             },
         };
-        warnings
-            .iter()
-            .for_each(|warning| tracing::warn!("{warning}"));
-        Ok(Connector {
-            shared: Arc::new(Shared {
-                info,
-                tls,
-                settled: Mutex::new(None),
-            }),
-        })
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(Connector { shared: Arc::new(Shared { info, tls, settled: Mutex::new(None) }) })
     }
 
     /// What this connects to, as the user described it.
@@ -126,58 +115,28 @@ impl Connector {
 
     /// Connects to a known server, with encryption as it was found.
     fn open_exactly(&self, target: &Target) -> Result<RawConnection, ConnectError> {
-        let encryption = if target.encrypted {
-            Encryption::Tls
-        } else {
-            Encryption::Plain
-        };
+        let encryption = if target.encrypted { Encryption::Tls } else { Encryption::Plain };
         self.open(&target.host, &target.address, encryption)
     }
 
     /// One attempt at one address. Nothing is retried here.
-    fn open(
-        &self,
-        host: &Host,
-        address: &Address,
-        encryption: Encryption,
-    ) -> Result<RawConnection, ConnectError> {
+    fn open(&self, host: &Host, address: &Address, encryption: Encryption) -> Result<RawConnection, ConnectError> {
         let info = &self.shared.info;
         let deadline = info.connect_timeout.map(|timeout| Instant::now() + timeout);
-        let attempt = Attempt {
-            info,
-            host,
-            address,
-        };
-        let socket = socket::connect(address, info, deadline)
-            .map_err(|cause| ConnectError::unreachable(&attempt, cause))?;
-        let stream = startup::encrypt(
-            socket,
-            encryption,
-            self.shared.tls.as_ref(),
-            &attempt,
-            deadline,
-        )?;
+        let attempt = Attempt { info, host, address };
+        let socket = socket::connect(address, info, deadline).map_err(|cause| ConnectError::unreachable(&attempt, cause))?;
+        let stream = startup::encrypt(socket, encryption, self.shared.tls.as_ref(), &attempt, deadline)?;
         let encrypted = matches!(stream, Stream::Tls(_));
         let mut wire = Wire::new(stream, deadline);
-        let greeting =
-            startup::start(&mut wire, &attempt).map_err(|error| error.over(encrypted))?;
-        wire.disarm()
-            .map_err(|cause| ConnectError::unreachable(&attempt, cause))?;
-        let target = Target {
-            host: host.clone(),
-            address: address.clone(),
-            encrypted,
-        };
+        let greeting = startup::start(&mut wire, &attempt).map_err(|error| error.over(encrypted))?;
+        wire.disarm().map_err(|cause| ConnectError::unreachable(&attempt, cause))?;
+        let target = Target { host: host.clone(), address: address.clone(), encrypted };
         let cancel = CancelToken::new(self.clone(), target, greeting.key);
         Ok(RawConnection::new(wire, greeting.parameters, cancel))
     }
 
     fn attempt<'a>(&'a self, target: &'a Target) -> Attempt<'a> {
-        Attempt {
-            info: &self.shared.info,
-            host: &target.host,
-            address: &target.address,
-        }
+        Attempt { info: &self.shared.info, host: &target.host, address: &target.address }
     }
 }
 
@@ -191,9 +150,7 @@ fn verified_name(host: &Host) -> &str {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector")
-            .field("info", &self.shared.info)
-            .finish_non_exhaustive()
+        f.debug_struct("Connector").field("info", &self.shared.info).finish_non_exhaustive()
     }
 }
 
@@ -221,9 +178,7 @@ impl fmt::Display for Target {
 fn show(f: &mut fmt::Formatter<'_>, host: &Host, address: &Address) -> fmt::Result {
     match (&host.place, address) {
         (_, Address::Unix { dir, port }) => f.write_str(&Host::socket_path(dir, *port)),
-        (Place::Name(name), Address::Tcp(address))
-            if name.is_empty() || *name == address.ip().to_string() =>
-        {
+        (Place::Name(name), Address::Tcp(address)) if name.is_empty() || *name == address.ip().to_string() => {
             write!(f, "{address}")
         }
         (Place::Name(name), Address::Tcp(address)) => {

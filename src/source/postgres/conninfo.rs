@@ -109,11 +109,7 @@ impl ConnInfo {
     pub fn parse_in(text: &str, around: &Surroundings<'_>) -> Result<ConnInfo, ConnInfoError> {
         let mut settings = Settings::default();
         let is_url = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        let pairs = if is_url {
-            url::parse(text)?
-        } else {
-            key_value::parse(text)?
-        };
+        let pairs = if is_url { url::parse(text)? } else { key_value::parse(text)? };
         for pair in pairs {
             settings.overwrite(pair)?;
         }
@@ -163,56 +159,26 @@ fn assemble(settings: &Settings, around: &Surroundings<'_>) -> Result<ConnInfo, 
     let mut warnings = settings.ignored();
     let user = match settings.get("user") {
         Some(user) if user.value.is_empty() => {
-            return Err(
-                user.error("`user` is empty; leave it out to use the name of the system user")
-            );
+            return Err(user.error("`user` is empty; leave it out to use the name of the system user"));
         }
         Some(user) => user.value.clone(),
         None => around.os_user()?,
     };
     let dbname = settings.text("dbname").unwrap_or(&user).to_owned();
     let mut hosts = hosts::read(settings, around)?;
-    passfile::fill(
-        &mut hosts,
-        settings,
-        around,
-        &passfile::Login {
-            user: &user,
-            dbname: &dbname,
-        },
-        &mut warnings,
-    );
-    let application_name = settings
-        .text("application_name")
-        .or_else(|| settings.text("fallback_application_name"));
+    passfile::fill(&mut hosts, settings, around, &passfile::Login { user: &user, dbname: &dbname }, &mut warnings);
+    let application_name = settings.text("application_name").or_else(|| settings.text("fallback_application_name"));
     Ok(ConnInfo {
         hosts,
-        application_name: application_name
-            .unwrap_or(env!("CARGO_PKG_NAME"))
-            .to_owned(),
+        application_name: application_name.unwrap_or(env!("CARGO_PKG_NAME")).to_owned(),
         options: settings.text("options").map(str::to_owned),
         ssl: values::ssl(settings, around)?,
-        channel_binding: values::choose(
-            settings,
-            "channel_binding",
-            ChannelBinding::CHOICES,
-            ChannelBinding::Prefer,
-        )?,
+        channel_binding: values::choose(settings, "channel_binding", ChannelBinding::CHOICES, ChannelBinding::Prefer)?,
         connect_timeout: values::connect_timeout(settings)?,
         keepalive: values::keepalive(settings)?,
         tcp_user_timeout: values::duration(settings, "tcp_user_timeout", Duration::from_millis)?,
-        target_session: values::choose(
-            settings,
-            "target_session_attrs",
-            TargetSession::CHOICES,
-            TargetSession::Any,
-        )?,
-        shuffle_hosts: values::choose(
-            settings,
-            "load_balance_hosts",
-            &[("disable", false), ("random", true)],
-            false,
-        )?,
+        target_session: values::choose(settings, "target_session_attrs", TargetSession::CHOICES, TargetSession::Any)?,
+        shuffle_hosts: values::choose(settings, "load_balance_hosts", &[("disable", false), ("random", true)], false)?,
         require_peer: settings.text("requirepeer").map(str::to_owned),
         user,
         dbname,
@@ -234,11 +200,8 @@ impl fmt::Debug for ConnInfo {
     /// Not derived: `options` is the server's business and may hold what the user keeps private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("ConnInfo");
-        out.field("identity", &self.to_string())
-            .field("ssl", &self.ssl);
-        out.field("channel_binding", &self.channel_binding)
-            .field("connect_timeout", &self.connect_timeout);
-        out.field("target_session", &self.target_session)
-            .finish_non_exhaustive()
+        out.field("identity", &self.to_string()).field("ssl", &self.ssl);
+        out.field("channel_binding", &self.channel_binding).field("connect_timeout", &self.connect_timeout);
+        out.field("target_session", &self.target_session).finish_non_exhaustive()
     }
 }

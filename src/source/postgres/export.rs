@@ -192,7 +192,10 @@ impl Export {
             schema: Some(relation.schema.clone()),
             columns: names(columns),
             mode,
-            estimated_rows: relation.estimated_rows.filter(|_| request.filter.is_none()).map(|rows| rows.min(request.limit.unwrap_or(rows))),
+            estimated_rows: relation
+                .estimated_rows
+                .filter(|_| request.filter.is_none())
+                .map(|rows| rows.min(request.limit.unwrap_or(rows))),
             bytes: relation.bytes,
             ranges,
             part_starts,

@@ -4,11 +4,12 @@ use super::connect::{ConnectErrorKind, Connector};
 use super::export::{Export, Range};
 use super::session::{Session, connect_trouble};
 use super::wire::{Frame, Message, RawConnection, ServerError, WireError, frame};
-use crate::batch::{Batch, Buffer, Pool};
+use crate::batch::Batch;
 use crate::budget::{Budget, MemoryBand, Permit};
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Clock;
 use crate::format::copy_text::PADDING;
+use crate::memory::{Buffer, Memory, Pool};
 use crate::source::{Incoming, Lane, RangeDone, Read, Source, Stop};
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::Mutex;
@@ -26,6 +27,9 @@ const COPY_DATA: u8 = b'd';
 
 /// Bytes of a message's head: its kind and its length.
 const HEAD: usize = 5;
+
+/// A chunk above this size, whatever was asked for, is one giant row.
+const GIANT_CHUNK: usize = 4 << 20;
 
 /// The end of a range and the beginning of the next lie in one buffer; this much room is always left for what a server says between.
 const HEADROOM: usize = 4096;
@@ -63,9 +67,10 @@ impl Default for Expansion {
 }
 
 impl Expansion {
-    /// Room for the output of `input` bytes.
+    /// Room for the output of `input` bytes. A giant row gets little at first: it probably is one long text, and more can be had.
     pub(super) fn room(&self, input: usize) -> usize {
-        input / 16 * self.sixteenths.load(Ordering::Relaxed)
+        let expected = input / 16 * self.sixteenths.load(Ordering::Relaxed);
+        if input > GIANT_CHUNK { expected.min(input + input / 8) } else { expected }
     }
 
     /// A chunk's `input` bytes needed `output` bytes. Grows at once, shrinks slowly.
@@ -81,7 +86,7 @@ impl CopySource {
     pub fn new(connector: Connector, session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
         let connections = connections.min(export.ranges.len()).max(1);
         let begin = session.begin_elsewhere(export.repeats_exactly()).into();
-        let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 2);
+        let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);
         CopySource { connector, begin, export, limits, connections, pool, expansion: Arc::default() }
     }
 
@@ -146,7 +151,8 @@ impl Source<Batch> for CopySource {
         let whole = Arc::new(Mutex::new((0..self.export.ranges.len()).collect::<VecDeque<_>>()));
         let lanes = if per_part { self.export.part_starts.len() } else { self.connections };
         let lane = |number: usize| {
-            let of_part = |part: usize| (0..self.export.ranges.len()).filter(|range| self.export.ranges[*range].part as usize == part).collect();
+            let of_part =
+                |part: usize| (0..self.export.ranges.len()).filter(|range| self.export.ranges[*range].part as usize == part).collect();
             let queue = if per_part { Arc::new(Mutex::new(of_part(number))) } else { whole.clone() };
             Box::new(self.lane(number, &queue)) as Box<dyn Lane<Batch>>
         };
@@ -205,7 +211,7 @@ struct Given {
 /// A chunk being read.
 struct Filling {
     permit: Permit,
-    memory: Vec<u8>,
+    memory: Memory,
     /// Bytes in `memory`.
     filled: usize,
     /// Of these, bytes of whole rows.
@@ -474,7 +480,7 @@ impl CopyLane {
         }
         taken.chunks.push(given);
         let buffer = Buffer::new(memory, whole, &self.pool);
-        permit.resize(buffer.capacity() + self.expansion.room(whole));
+        permit.resize(buffer.resident_bytes() + self.expansion.room(whole));
         let id = ChunkId::new(taken.range.number, index);
         let (part, origin) = (taken.range.part, taken.range.origin.clone());
         self.ready.push_back(Read::Chunk(Incoming { id, part, origin, payload: Batch::frames(buffer, rows), permit }));

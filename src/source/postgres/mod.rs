@@ -25,4 +25,7 @@ pub use pattern::{NamePattern, PatternError};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};
 pub use sql::{identifier, identifier_list, literal};
 pub use transcode::{Compression, Transcoder, Validator};
-pub use wire::{CopyRun, DataRow, Frame, FramingError, Message, RawConnection, Row, ServerError, ShutdownHandle, Transaction, WireError, copy_run, frame};
+pub use wire::{
+    CopyRun, DataRow, Frame, FramingError, Message, RawConnection, Row, ServerError, ShutdownHandle, Transaction, WireError, copy_run,
+    frame,
+};

@@ -214,7 +214,8 @@ fn server_facts(client: &mut Client, version: u32) -> Result<ServerFacts, Troubl
     let may = |row: &Row, column: usize| row[column].as_deref() == Some("t");
     let (may_identify, may_date) = (may(&row, 6), may(&row, 7));
     let identity = |client: &mut Client, sql| Ok::<_, Trouble>(one(client, sql, "ask which cluster this is")?.swap_remove(0));
-    let system_identifier = if may_identify { identity(client, "SELECT system_identifier FROM pg_catalog.pg_control_system()")? } else { None };
+    let system_identifier =
+        if may_identify { identity(client, "SELECT system_identifier FROM pg_catalog.pg_control_system()")? } else { None };
     let timeline = if may_date { identity(client, "SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()")? } else { None };
     Ok(ServerFacts {
         version,

@@ -24,7 +24,11 @@ pub fn shown(schema: &str, name: &str) -> String {
     let plain = |word: &str| {
         let mut bytes = word.bytes();
         let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if first && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') { word.to_owned() } else { identifier(word) }
+        if first && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+            word.to_owned()
+        } else {
+            identifier(word)
+        }
     };
     if schema == "public" { plain(name) } else { format!("{}.{}", plain(schema), plain(name)) }
 }

@@ -47,12 +47,9 @@ impl Tls {
     pub(super) fn new(ssl: &Ssl, warnings: &mut Vec<String>) -> Result<Tls, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let roots = roots(ssl, warnings)?;
-        if let (Some(_), Some(crl)) = (&roots, ssl.default_crl.as_ref().filter(|crl| crl.exists()))
-        {
-            let problem = format!(
-                "the revocation list {} cannot be honoured by this program; move it away to connect without",
-                crl.display()
-            );
+        if let (Some(_), Some(crl)) = (&roots, ssl.default_crl.as_ref().filter(|crl| crl.exists())) {
+            let problem =
+                format!("the revocation list {} cannot be honoured by this program; move it away to connect without", crl.display());
             return Err(TlsError::new(problem));
         }
         Ok(Tls {
@@ -69,19 +66,13 @@ impl Tls {
     /// The configuration for one server, known to the user as `host`.
     pub(super) fn config(&self, host: &str) -> Result<ClientConfig, TlsError> {
         if self.verify_name && host.is_empty() {
-            return Err(TlsError::new(
-                "`sslmode=verify-full` needs a name to verify: give `host` besides `hostaddr`",
-            ));
+            return Err(TlsError::new("`sslmode=verify-full` needs a name to verify: give `host` besides `hostaddr`"));
         }
         let expected = self.verify_name.then(|| host.to_owned());
         let verifier = ServerVerifier::new(self.roots.clone(), expected, &self.provider);
-        let builder = ClientConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(&self.versions);
-        let builder =
-            builder.map_err(|cause| TlsError::new("no usable TLS version").caused_by(cause))?;
-        let builder = builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+        let builder = ClientConfig::builder_with_provider(self.provider.clone()).with_protocol_versions(&self.versions);
+        let builder = builder.map_err(|cause| TlsError::new("no usable TLS version").caused_by(cause))?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.client {
             Some(client) => builder.with_client_cert_resolver(client.clone()),
             None => builder.with_no_client_auth(),
@@ -103,40 +94,24 @@ pub(super) fn server_name(host: &str) -> ServerName<'static> {
 }
 
 fn versions(ssl: &Ssl) -> Vec<&'static SupportedProtocolVersion> {
-    let all = [
-        (TlsVersion::Tls13, &version::TLS13),
-        (TlsVersion::Tls12, &version::TLS12),
-    ];
-    let wanted = all
-        .into_iter()
-        .filter(|(version, _)| (ssl.min_version..=ssl.max_version).contains(version));
+    let all = [(TlsVersion::Tls13, &version::TLS13), (TlsVersion::Tls12, &version::TLS12)];
+    let wanted = all.into_iter().filter(|(version, _)| (ssl.min_version..=ssl.max_version).contains(version));
     wanted.map(|(_, version)| version).collect()
 }
 
 /// `None` where nothing is verified, which the stricter modes refuse.
 fn roots(ssl: &Ssl, warnings: &mut Vec<String>) -> Result<Option<Roots>, TlsError> {
     let must_verify = ssl.mode >= SslMode::VerifyCa;
-    let advice =
-        "give the file in `sslrootcert`, or `sslrootcert=system` to trust the system's roots";
+    let advice = "give the file in `sslrootcert`, or `sslrootcert=system` to trust the system's roots";
     match &ssl.root {
         RootCerts::System => system_roots().map(Some),
-        RootCerts::File(file) | RootCerts::Default(file) if file.exists() => {
-            file_roots(file).map(Some)
-        }
-        RootCerts::Nowhere if must_verify => Err(TlsError::new(format!(
-            "no root certificate to verify the server with; {advice}"
-        ))),
+        RootCerts::File(file) | RootCerts::Default(file) if file.exists() => file_roots(file).map(Some),
+        RootCerts::Nowhere if must_verify => Err(TlsError::new(format!("no root certificate to verify the server with; {advice}"))),
         RootCerts::File(file) | RootCerts::Default(file) if must_verify => {
-            Err(TlsError::new(format!(
-                "the root certificate file {} does not exist; {advice}",
-                file.display()
-            )))
+            Err(TlsError::new(format!("the root certificate file {} does not exist; {advice}", file.display())))
         }
         RootCerts::File(file) => {
-            warnings.push(format!(
-                "the root certificate file {} does not exist, so the server is not verified",
-                file.display()
-            ));
+            warnings.push(format!("the root certificate file {} does not exist, so the server is not verified", file.display()));
             Ok(None)
         }
         RootCerts::Nowhere | RootCerts::Default(_) => Ok(None),
@@ -158,27 +133,19 @@ pub(super) fn explain(error: &rustls::Error, roots: &RootCerts) -> Option<String
         RootCerts::System | RootCerts::Nowhere => PathBuf::from("the system"),
     };
     match bad {
-        Bad::UnknownIssuer | Bad::BadSignature => Some(format!(
-            "its certificate is signed by none of the roots of {}",
-            from.display()
-        )),
+        Bad::UnknownIssuer | Bad::BadSignature => Some(format!("its certificate is signed by none of the roots of {}", from.display())),
         Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
             Some("its certificate names another host; connect by a name it has".to_owned())
         }
         Bad::Expired | Bad::ExpiredContext { .. } => Some("its certificate has expired".to_owned()),
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-            Some("its certificate is not valid yet; is the clock right?".to_owned())
-        }
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => Some("its certificate is not valid yet; is the clock right?".to_owned()),
         _ => None,
     }
 }
 
 impl TlsError {
     fn new(problem: impl Into<String>) -> TlsError {
-        TlsError {
-            problem: problem.into(),
-            source: None,
-        }
+        TlsError { problem: problem.into(), source: None }
     }
 
     fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> TlsError {

@@ -3,10 +3,11 @@
 use super::lane::{CopySource, Expansion};
 use super::session::ServerFacts;
 use super::wire::frame;
-use crate::batch::{Batch, Buffer, Content, Pool};
-use crate::format::Output;
+use crate::batch::{Batch, Content};
 use crate::chunk::Payload;
 use crate::format::copy_text::{PADDING, RowEncoder, Scratch};
+use crate::format::{Output, compress};
+use crate::memory::{Buffer, Pool};
 use crate::processor::{Done, Handler, HandlerError, Rejected, Work};
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ impl Handler<Batch> for Validator {
         if !self.checks_encoding || rows(bytes).all(|(start, end)| std::str::from_utf8(&bytes[start..end]).is_ok()) {
             return Ok(Done::same());
         }
-        let mut sound = Vec::with_capacity(bytes.len() + PADDING);
+        let mut sound = Vec::with_capacity(bytes.len());
         let mut kept = 0;
         let mut rejected = Vec::new();
         for (number, (start, end)) in (0..).zip(rows(bytes)) {
@@ -59,7 +60,7 @@ impl Handler<Batch> for Validator {
                 Some(reason) => rejected.push(reject(number, reason, &bytes[start..end])),
             }
         }
-        Ok(Done::with(Batch::frames(Buffer::with_padding(sound), kept)).rejecting(rejected))
+        Ok(Done::with(Batch::frames(Buffer::copy_of(&sound, PADDING), kept)).rejecting(rejected))
     }
 }
 
@@ -67,6 +68,10 @@ impl Handler<Batch> for Validator {
 fn not_utf8(row: &[u8]) -> Option<String> {
     let error = std::str::from_utf8(row).err()?;
     Some(format!("not UTF-8: byte {} of the row is part of no character", error.valid_up_to() + 1))
+}
+
+fn not_packed(error: std::io::Error) -> HandlerError {
+    HandlerError::new("compression", error.to_string())
 }
 
 fn reject(row: u64, reason: String, raw: &[u8]) -> Rejected {
@@ -105,7 +110,7 @@ pub struct Transcoder {
 impl Transcoder {
     /// For rows of `source`, which `server` sends. `workers` run it at the same time.
     pub fn new(source: &CopySource, server: &ServerFacts, compression: Compression, workers: usize) -> Transcoder {
-        let pool = Pool::new(source.limits().bytes * KEPT_EXPANSION, workers * 2);
+        let pool = Pool::new(source.limits().bytes * KEPT_EXPANSION, workers * 2 + 4);
         // A definition may leave validation out; what is written must be JSON all the same.
         let checks_encoding = server.has_no_encoding();
         Transcoder { encoder: source.export().encoder(), compression, checks_encoding, expansion: source.expansion(), pool }
@@ -134,14 +139,17 @@ impl Transcoder {
     fn compress(&self, output: Output) -> Result<Buffer, HandlerError> {
         let (memory, length) = output.into_parts();
         let lines = Buffer::new(memory, length, &self.pool);
-        let packed = match self.compression {
+        let mut packed = Output::default();
+        match self.compression {
             Compression::None => return Ok(lines),
             // A chunk without rows adds nothing, not even an empty member.
-            _ if length == 0 => Ok(Vec::new()),
-            Compression::Gzip { level } => gzip(lines.bytes(), level),
-            Compression::Zstd { level } => zstd(lines.bytes(), level),
-        };
-        packed.map(Buffer::of).map_err(|error| HandlerError::new("compression", error.to_string()))
+            _ if length == 0 => {}
+            Compression::Gzip { level } => compress::gzip(lines.bytes(), level, &mut packed).map_err(not_packed)?,
+            Compression::Zstd { level } => compress::zstd(lines.bytes(), level, &mut packed).map_err(not_packed)?,
+        }
+        drop(lines);
+        let (memory, length) = packed.into_parts();
+        Ok(Buffer::new(memory, length, &self.pool))
     }
 }
 
@@ -154,42 +162,6 @@ impl Handler<Batch> for Transcoder {
         let lines = self.compress(output)?;
         Ok(Done::with(Batch::encoded(lines, kept)).rejecting(rejected))
     }
-}
-
-#[cfg(feature = "compression")]
-fn gzip(bytes: &[u8], level: u32) -> std::io::Result<Vec<u8>> {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 4), flate2::Compression::new(level));
-    encoder.write_all(bytes)?;
-    encoder.finish()
-}
-
-#[cfg(feature = "compression")]
-fn zstd(bytes: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    use std::cell::RefCell;
-    thread_local! {
-        /// A compressor's tables are large: one for each worker, and not one for each chunk.
-        static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
-    }
-    COMPRESSOR.with_borrow_mut(|kept| {
-        if kept.as_ref().is_none_or(|(kept_level, _)| *kept_level != level) {
-            let mut compressor = zstd::bulk::Compressor::new(level)?;
-            compressor.include_checksum(true)?;
-            *kept = Some((level, compressor));
-        }
-        let (_, compressor) = kept.as_mut().expect("just made");
-        compressor.compress(bytes)
-    })
-}
-
-#[cfg(not(feature = "compression"))]
-fn gzip(_: &[u8], _: u32) -> std::io::Result<Vec<u8>> {
-    Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "this program was built without the feature `compression`"))
-}
-
-#[cfg(not(feature = "compression"))]
-fn zstd(_: &[u8], _: i32) -> std::io::Result<Vec<u8>> {
-    gzip(&[], 0)
 }
 
 impl crate::sink::ToRows for Batch {

@@ -61,7 +61,7 @@ impl Types {
         let mut missing: BTreeSet<u32> = wanted.into_iter().collect();
         while !missing.is_empty() {
             let rows = session.ask(&query(&missing, session.server().version), "look up types")?;
-            types.known.extend(rows.iter().map(|row| facts(row)));
+            types.known.extend(rows.iter().map(facts));
             // A type that is gone since would be asked for again and again.
             for oid in std::mem::take(&mut missing) {
                 types.known.entry(oid).or_insert(TypeFacts { class: b'b', base: 0, element: None, delimiter: b',', casts_to_json: false });
@@ -102,11 +102,8 @@ impl Types {
 
 fn query(wanted: &BTreeSet<u32>, version: u32) -> String {
     // `IsTrueArrayType`; before version 14 there was no subscript handler to tell by.
-    let true_array = if version >= 140_000 {
-        "t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc"
-    } else {
-        "t.typlen = -1"
-    };
+    let true_array =
+        if version >= 140_000 { "t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc" } else { "t.typlen = -1" };
     format!(
         "SELECT t.oid, t.typtype, t.typbasetype, CASE WHEN t.typelem <> 0 AND {true_array} THEN t.typelem END, t.typdelim,
             EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.castsource = t.oid AND c.casttarget = {} AND c.castmethod = 'f')

@@ -39,17 +39,8 @@ pub struct RawConnection {
 }
 
 impl RawConnection {
-    pub(super) fn new(
-        wire: Wire,
-        parameters: BTreeMap<String, String>,
-        cancel: CancelToken,
-    ) -> RawConnection {
-        RawConnection {
-            wire,
-            parameters,
-            cancel,
-            read_timeout: None,
-        }
+    pub(super) fn new(wire: Wire, parameters: BTreeMap<String, String>, cancel: CancelToken) -> RawConnection {
+        RawConnection { wire, parameters, cancel, read_timeout: None }
     }
 
     /// Sends a query by the simple protocol and does not wait. Send the next before the answer of this one if it is
@@ -59,10 +50,7 @@ impl RawConnection {
     /// When the connection is broken, or `InvalidInput` for a query with a zero byte.
     pub fn send_query(&mut self, sql: &str) -> io::Result<()> {
         if sql.contains('\0') {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a query cannot contain a zero byte",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a query cannot contain a zero byte"));
         }
         self.wire.send(&query(sql))
     }
@@ -88,9 +76,7 @@ impl RawConnection {
             match message {
                 Message::DataRow(row) => rows.push(row.to_texts()?),
                 Message::Error(error) => failure = failure.or(Some(error)),
-                Message::ParameterStatus { name, value } => {
-                    drop(self.parameters.insert(name.to_owned(), value.to_owned()))
-                }
+                Message::ParameterStatus { name, value } => drop(self.parameters.insert(name.to_owned(), value.to_owned())),
                 Message::Notice(notice) => notice.log(),
                 Message::CopyIn => self.wire.send(&copy_fail("no data is sent here"))?,
                 Message::Ready(_) => break,
@@ -140,9 +126,7 @@ impl RawConnection {
     /// # Errors
     /// If the process has no file descriptor left.
     pub fn shutdown_handle(&self) -> io::Result<ShutdownHandle> {
-        Ok(ShutdownHandle {
-            socket: Arc::new(self.wire.stream.socket().try_clone()?),
-        })
+        Ok(ShutdownHandle { socket: Arc::new(self.wire.stream.socket().try_clone()?) })
     }
 
     /// Something that cancels the query this connection is running.
@@ -209,11 +193,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: Stream, deadline: Option<Instant>) -> Wire {
-        Wire {
-            stream,
-            inbox: Inbox::default(),
-            deadline,
-        }
+        Wire { stream, inbox: Inbox::default(), deadline }
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -232,10 +212,7 @@ impl Wire {
 
     fn arm(&self) -> io::Result<()> {
         match self.deadline {
-            Some(deadline) => self
-                .stream
-                .socket()
-                .set_timeouts(Some(remaining(deadline)?)),
+            Some(deadline) => self.stream.socket().set_timeouts(Some(remaining(deadline)?)),
             None => Ok(()),
         }
     }
@@ -251,10 +228,7 @@ impl Wire {
         let len = loop {
             match frame(self.inbox.bytes())? {
                 Some(frame) if frame.len > limit => {
-                    return Err(WireError::Protocol(format!(
-                        "a message of {} bytes where at most {limit} were expected",
-                        frame.len
-                    )));
+                    return Err(WireError::Protocol(format!("a message of {} bytes where at most {limit} were expected", frame.len)));
                 }
                 Some(frame) if frame.len <= self.inbox.bytes().len() => break frame.len,
                 _ => self.fill()?,
@@ -281,18 +255,11 @@ impl Wire {
 
 /// A read that only ran into its timeout.
 fn is_pause(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// The time until `deadline`, never zero.
 pub(super) fn remaining(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(io::ErrorKind::TimedOut.into())
-    } else {
-        Ok(left)
-    }
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }

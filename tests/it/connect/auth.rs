@@ -33,10 +33,7 @@ fn server() -> &'static Cluster {
 }
 
 fn conninfo(user: &str, rest: &str) -> String {
-    format!(
-        "host=127.0.0.1 port={} dbname=postgres user={user} {rest}",
-        server().port()
-    )
+    format!("host=127.0.0.1 port={} dbname=postgres user={user} {rest}", server().port())
 }
 
 /// With a quote, a backslash, and what SASLprep changes.
@@ -48,18 +45,10 @@ fn every_method_with_the_right_password() {
         let connector = connector(&conninfo(user, PASSWORD)).expect(user);
         let rows = connector.raw().expect(user).simple("SELECT current_user");
         assert_eq!(rows.expect(user), [[Some(user.to_owned())]]);
-        let row = connector
-            .client()
-            .expect(user)
-            .query_one("SELECT current_user::text", &[])
-            .expect(user);
+        let row = connector.client().expect(user).query_one("SELECT current_user::text", &[]).expect(user);
         assert_eq!(row.get::<_, String>(0), user);
     }
-    let over_socket = format!(
-        "host={} port={} dbname=postgres user=sockety {PASSWORD}",
-        server().socket_dir().display(),
-        server().port()
-    );
+    let over_socket = format!("host={} port={} dbname=postgres user=sockety {PASSWORD}", server().socket_dir().display(), server().port());
     connect(&over_socket).expect("over the socket");
 }
 
@@ -69,11 +58,7 @@ fn a_wrong_password_is_refused_by_every_method() {
         let error = refusal(&conninfo(user, "password=wrong"));
         assert_eq!(error.kind(), ConnectErrorKind::Authentication, "{user}");
         assert!(!error.is_transient());
-        assert_eq!(
-            error.server_error().map(|error| error.sqlstate.as_str()),
-            Some("28P01"),
-            "{user}"
-        );
+        assert_eq!(error.server_error().map(|error| error.sqlstate.as_str()), Some("28P01"), "{user}");
     }
     assert_snapshot!(settle(&stable(&refusal(&conninfo("scrammer", "password=wrong"))), server()), @r#"
     Postgres at 127.0.0.1:PORT refused the password of user `scrammer`; check it in the connection string, PGPASSWORD or the password file
@@ -128,10 +113,7 @@ fn the_control_connection_says_the_same() {
     server().psql("ALTER ROLE trusty CONNECTION LIMIT 0");
     let error = connector.client().map(drop).expect_err("no place left");
     server().psql("ALTER ROLE trusty CONNECTION LIMIT -1");
-    assert_eq!(
-        (error.kind(), error.is_transient()),
-        (ConnectErrorKind::TooManyConnections, true)
-    );
+    assert_eq!((error.kind(), error.is_transient()), (ConnectErrorKind::TooManyConnections, true));
     assert_snapshot!(settle(&stable(&error), server()), @r#"
     Postgres at 127.0.0.1:PORT has no connection left; use fewer here, or raise `max_connections` or the limit of the role or database
       because: FATAL 53300

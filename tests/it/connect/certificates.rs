@@ -23,9 +23,7 @@ impl Certificates {
 
     /// Those that are there already.
     pub(super) fn at(dir: &Path) -> Certificates {
-        Certificates {
-            dir: dir.to_owned(),
-        }
+        Certificates { dir: dir.to_owned() }
     }
 
     /// One that signs itself, by its whole name.
@@ -40,19 +38,18 @@ impl Certificates {
 
     /// Self-signed, with a key of another kind.
     pub(super) fn self_signed_ed25519(&self, name: &str, host: &str) {
-        self.openssl(&format!("req -new -x509 -days 3650 -nodes -newkey ed25519 -subj SUBJECT -out {name}.crt -keyout {name}.key"), &format!("/CN={host}"));
+        self.openssl(
+            &format!("req -new -x509 -days 3650 -nodes -newkey ed25519 -subj SUBJECT -out {name}.crt -keyout {name}.key"),
+            &format!("/CN={host}"),
+        );
     }
 
     /// Signed by an authority; `extensions` are lines for openssl. Without any, openssl before 3.2 makes version 1.
     pub(super) fn signed(&self, name: &str, authority: &str, common_name: &str, extensions: &str) {
         let subject = format!("/CN={common_name}");
-        self.openssl(
-            &format!("req -new -nodes {EC} -subj SUBJECT -out {name}.csr -keyout {name}.key"),
-            &subject,
-        );
-        let mut sign = format!(
-            "x509 -req -in {name}.csr -days 365 -CA {authority}.crt -CAkey {authority}.key -CAcreateserial -out {name}.crt"
-        );
+        self.openssl(&format!("req -new -nodes {EC} -subj SUBJECT -out {name}.csr -keyout {name}.key"), &subject);
+        let mut sign =
+            format!("x509 -req -in {name}.csr -days 365 -CA {authority}.crt -CAkey {authority}.key -CAcreateserial -out {name}.crt");
         if !extensions.is_empty() {
             fs::write(self.dir.join("extensions"), extensions).expect("cannot write");
             sign.push_str(" -extfile extensions");
@@ -62,19 +59,12 @@ impl Certificates {
 
     /// Signed by an authority, and no longer valid.
     pub(super) fn expired(&self, name: &str, authority: &str, common_name: &str) {
-        self.openssl(
-            &format!("req -new -nodes {EC} -subj SUBJECT -out {name}.csr -keyout {name}.key"),
-            &format!("/CN={common_name}"),
-        );
+        self.openssl(&format!("req -new -nodes {EC} -subj SUBJECT -out {name}.csr -keyout {name}.key"), &format!("/CN={common_name}"));
         let config = "[ca]\ndefault_ca=x\n[x]\ndatabase=index\nserial=number\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n";
         fs::write(self.dir.join("ca.conf"), config).expect("cannot write");
         fs::write(self.dir.join("index"), "").expect("cannot write");
         fs::write(self.dir.join("number"), "77").expect("cannot write");
-        fs::write(
-            self.dir.join("extensions"),
-            format!("subjectAltName=DNS:{common_name}\n"),
-        )
-        .expect("cannot write");
+        fs::write(self.dir.join("extensions"), format!("subjectAltName=DNS:{common_name}\n")).expect("cannot write");
         let dates = "-startdate 20200101000000Z -enddate 20210101000000Z";
         self.openssl(
             &format!("ca -batch -notext -config ca.conf -cert {authority}.crt -keyfile {authority}.key -in {name}.csr -out {name}.crt -extfile extensions {dates}"),
@@ -84,14 +74,8 @@ impl Certificates {
 
     /// Puts further certificates behind the first, as a server does with intermediate ones.
     pub(super) fn append(&self, name: &str, others: &str) {
-        let read = |name: &str| {
-            fs::read_to_string(self.file(&format!("{name}.crt"))).expect("cannot read")
-        };
-        fs::write(
-            self.file(&format!("{name}.crt")),
-            read(name) + &read(others),
-        )
-        .expect("cannot write");
+        let read = |name: &str| fs::read_to_string(self.file(&format!("{name}.crt"))).expect("cannot read");
+        fs::write(self.file(&format!("{name}.crt")), read(name) + &read(others)).expect("cannot write");
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {
@@ -100,36 +84,14 @@ impl Certificates {
 
     /// Runs `action` with a server's files.
     pub(super) fn with_files<T>(&self, name: &str, action: impl FnOnce(TlsFiles<'_>) -> T) -> T {
-        let (certificate, key, roots) = (
-            self.file(&format!("{name}.crt")),
-            self.file(&format!("{name}.key")),
-            self.file("root.crt"),
-        );
-        action(TlsFiles {
-            certificate: &certificate,
-            key: &key,
-            client_roots: Some(&roots),
-        })
+        let (certificate, key, roots) = (self.file(&format!("{name}.crt")), self.file(&format!("{name}.key")), self.file("root.crt"));
+        action(TlsFiles { certificate: &certificate, key: &key, client_roots: Some(&roots) })
     }
 
     fn openssl(&self, arguments: &str, subject: &str) {
-        let arguments = arguments.split(' ').map(|argument| {
-            if argument == "SUBJECT" {
-                subject
-            } else {
-                argument
-            }
-        });
-        let output = Command::new("openssl")
-            .args(arguments)
-            .current_dir(&self.dir)
-            .output()
-            .expect("these tests need openssl");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let arguments = arguments.split(' ').map(|argument| if argument == "SUBJECT" { subject } else { argument });
+        let output = Command::new("openssl").args(arguments).current_dir(&self.dir).output().expect("these tests need openssl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

@@ -3,9 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use sluicegate::source::postgres::{
-    ConnectErrorKind, Message, RawConnection, ServerError, WireError, copy_run, frame,
-};
+use sluicegate::source::postgres::{ConnectErrorKind, Message, RawConnection, ServerError, WireError, copy_run, frame};
 
 use super::tls::with_server;
 use super::{connect, connector};
@@ -91,24 +89,14 @@ fn pipelined_queries_are_answered_in_order() {
     assert_eq!(heard.rows, 50_001);
     assert!(heard.errors.is_empty() && heard.rest.is_empty() && !heard.closed);
     let expected = cluster.psql(WIDE) + "\nlast\n";
-    assert!(
-        heard.text == expected.as_bytes(),
-        "{} and {} bytes",
-        heard.text.len(),
-        expected.len()
-    );
-    assert_eq!(
-        connection.simple("SELECT 1").expect("still usable"),
-        [[Some("1".to_owned())]]
-    );
+    assert!(heard.text == expected.as_bytes(), "{} and {} bytes", heard.text.len(), expected.len());
+    assert_eq!(connection.simple("SELECT 1").expect("still usable"), [[Some("1".to_owned())]]);
 }
 
 #[test]
 fn the_same_through_tls() {
     with_server(|server| {
-        let mut connection =
-            connect(&server.conninfo("anybody", "host=db.example sslmode=require"))
-                .expect("connected");
+        let mut connection = connect(&server.conninfo("anybody", "host=db.example sslmode=require")).expect("connected");
         assert!(connection.is_encrypted());
         connection.send_query(WIDE).expect("sent");
         let heard = hear(&mut connection, 1, |_| ());
@@ -122,9 +110,7 @@ fn a_table_of_a_database_of_its_own() {
     database.psql("CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i");
     for text in [database.url(), database.socket_conninfo()] {
         let mut connection = connect(&text).expect("connected");
-        let here = connection
-            .simple("SELECT current_database()")
-            .expect("answered");
+        let here = connection.simple("SELECT current_database()").expect("answered");
         assert_eq!(here, [[Some(database.name().to_owned())]]);
         connection.send_query("COPY t TO STDOUT").expect("sent");
         assert_eq!(hear(&mut connection, 1, |_| ()).copied, [1000]);
@@ -134,12 +120,8 @@ fn a_table_of_a_database_of_its_own() {
 #[test]
 fn an_error_ends_one_query_and_not_the_next() {
     let mut connection = connect(&Cluster::shared().socket_conninfo()).expect("connected");
-    connection
-        .send_query("COPY (SELECT 1 / (3 - i) FROM generate_series(1, 5) i) TO STDOUT")
-        .expect("sent");
-    connection
-        .send_query("COPY (SELECT 1) TO STDOUT")
-        .expect("sent");
+    connection.send_query("COPY (SELECT 1 / (3 - i) FROM generate_series(1, 5) i) TO STDOUT").expect("sent");
+    connection.send_query("COPY (SELECT 1) TO STDOUT").expect("sent");
     let heard = hear(&mut connection, 2, |_| ());
     assert_eq!((heard.rows, heard.copied.as_slice()), (3, &[1][..]));
     assert_eq!(heard.errors[0].to_string(), "ERROR 22012: division by zero");
@@ -148,9 +130,7 @@ fn an_error_ends_one_query_and_not_the_next() {
 #[test]
 fn a_row_may_be_larger_than_any_buffer() {
     let mut connection = connect(&Cluster::shared().url()).expect("connected");
-    connection
-        .send_query("COPY (SELECT repeat('y', 3000000)) TO STDOUT")
-        .expect("sent");
+    connection.send_query("COPY (SELECT repeat('y', 3000000)) TO STDOUT").expect("sent");
     assert_eq!(hear(&mut connection, 1, |_| ()).text.len(), 3_000_001);
 }
 
@@ -171,39 +151,21 @@ fn a_backend_that_is_terminated_while_it_writes_hangs_up() {
     });
     assert!(heard.closed && heard.ready == 0 && heard.copied.is_empty());
     let error = connection.simple("SELECT 1").expect_err("gone");
-    assert!(
-        matches!(error, WireError::Closed | WireError::Io(_)),
-        "{error:?}"
-    );
+    assert!(matches!(error, WireError::Closed | WireError::Io(_)), "{error:?}");
 }
 
 #[test]
 fn a_backend_that_is_terminated_while_it_thinks_says_so() {
     let cluster = Cluster::shared();
     let mut connection = connect(&cluster.url()).expect("connected");
-    connection
-        .send_query("COPY (SELECT pg_sleep(60)) TO STDOUT")
-        .expect("sent");
-    let asleep = format!(
-        "SELECT wait_event FROM pg_stat_activity WHERE pid = {}",
-        connection.backend_pid()
-    );
+    connection.send_query("COPY (SELECT pg_sleep(60)) TO STDOUT").expect("sent");
+    let asleep = format!("SELECT wait_event FROM pg_stat_activity WHERE pid = {}", connection.backend_pid());
     while cluster.psql(&asleep) != "PgSleep" {}
-    cluster.psql(&format!(
-        "SELECT pg_terminate_backend({})",
-        connection.backend_pid()
-    ));
+    cluster.psql(&format!("SELECT pg_terminate_backend({})", connection.backend_pid()));
     let heard = hear(&mut connection, 1, |_| ());
     assert!(heard.closed && heard.ready == 0);
     assert!(heard.errors.iter().all(ServerError::ends_connection));
-    assert_eq!(
-        heard
-            .errors
-            .iter()
-            .map(|error| error.sqlstate.as_str())
-            .collect::<Vec<_>>(),
-        ["57P01"]
-    );
+    assert_eq!(heard.errors.iter().map(|error| error.sqlstate.as_str()).collect::<Vec<_>>(), ["57P01"]);
 }
 
 #[test]
@@ -219,10 +181,7 @@ fn a_server_that_crashes_ends_the_stream_and_can_be_found_again() {
         }
     });
     assert!(heard.closed && heard.ready == 0 && heard.copied.is_empty());
-    assert_eq!(
-        connector.raw().map(drop).expect_err("down").kind(),
-        ConnectErrorKind::Unreachable
-    );
+    assert_eq!(connector.raw().map(drop).expect_err("down").kind(), ConnectErrorKind::Unreachable);
     cluster.start_again();
     assert!(cluster.log().contains("was not properly shut down"));
     connector.raw().expect("up again");
@@ -239,48 +198,25 @@ fn a_query_can_be_cancelled_and_the_connection_used_again() {
                 token.cancel().expect("sent");
             }
         });
-        assert_eq!(
-            heard
-                .errors
-                .iter()
-                .map(|error| error.sqlstate.as_str())
-                .collect::<Vec<_>>(),
-            ["57014"]
-        );
-        assert_eq!(
-            connection.simple("SELECT 1").expect("usable"),
-            [[Some("1".to_owned())]]
-        );
+        assert_eq!(heard.errors.iter().map(|error| error.sqlstate.as_str()).collect::<Vec<_>>(), ["57014"]);
+        assert_eq!(connection.simple("SELECT 1").expect("usable"), [[Some("1".to_owned())]]);
     };
     cancel(connect(&Cluster::shared().url()).expect("connected"));
     cancel(connect(&Cluster::shared().socket_conninfo()).expect("connected"));
-    with_server(|server| {
-        cancel(
-            connect(&server.conninfo("anybody", "host=db.example sslmode=require"))
-                .expect("connected"),
-        )
-    });
+    with_server(|server| cancel(connect(&server.conninfo("anybody", "host=db.example sslmode=require")).expect("connected")));
 }
 
 #[test]
 fn a_read_gives_up_after_its_timeout_and_goes_on_later() {
     let pause = |mut connection: RawConnection| {
-        connection
-            .set_read_timeout(Some(Duration::from_millis(30)))
-            .expect("set");
-        connection
-            .send_query("COPY (SELECT pg_sleep(0.2)) TO STDOUT")
-            .expect("sent");
+        connection.set_read_timeout(Some(Duration::from_millis(30))).expect("set");
+        connection.send_query("COPY (SELECT pg_sleep(0.2)) TO STDOUT").expect("sent");
         let (mut heard, mut pauses) = (Vec::new(), 0);
         while !heard.ends_with(b"Z\0\0\0\x05I") {
             let mut buf = [0; 100];
             match connection.read(&mut buf) {
                 Ok(n) => heard.extend_from_slice(&buf[..n]),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    pauses += 1
-                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => pauses += 1,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -290,12 +226,7 @@ fn a_read_gives_up_after_its_timeout_and_goes_on_later() {
         connection.set_read_timeout(None).expect("set");
     };
     pause(connect(&Cluster::shared().url()).expect("connected"));
-    with_server(|server| {
-        pause(
-            connect(&server.conninfo("anybody", "host=db.example sslmode=require"))
-                .expect("connected"),
-        )
-    });
+    with_server(|server| pause(connect(&server.conninfo("anybody", "host=db.example sslmode=require")).expect("connected")));
 }
 
 #[test]
@@ -315,31 +246,20 @@ fn a_blocked_read_can_be_ended_from_another_thread() {
     };
     end(connect(&Cluster::shared().url()).expect("connected"));
     end(connect(&Cluster::shared().socket_conninfo()).expect("connected"));
-    with_server(|server| {
-        end(
-            connect(&server.conninfo("anybody", "host=db.example sslmode=require"))
-                .expect("connected"),
-        )
-    });
+    with_server(|server| end(connect(&server.conninfo("anybody", "host=db.example sslmode=require")).expect("connected")));
 }
 
 #[test]
 fn a_dropped_connection_ends_its_query() {
     let cluster = Cluster::shared();
     let mut connection = connect(&cluster.url()).expect("connected");
-    let running = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = {}",
-        connection.backend_pid()
-    );
+    let running = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {}", connection.backend_pid());
     connection.send_query(ENDLESS).expect("sent");
     connection.read(&mut [0; 1000]).expect("rows");
     drop(connection);
     let started = Instant::now();
     while cluster.psql(&running) != "0" {
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "the backend is still there"
-        );
+        assert!(started.elapsed() < Duration::from_secs(10), "the backend is still there");
     }
 }
 
@@ -347,17 +267,13 @@ fn a_dropped_connection_ends_its_query() {
 fn bytes_read_too_far_can_be_given_back() {
     let mut connection = connect(&Cluster::shared().url()).expect("connected");
     connection.send_query("SELECT 1").expect("sent");
-    connection
-        .send_query("SET application_name = 'unread'")
-        .expect("sent");
+    connection.send_query("SET application_name = 'unread'").expect("sent");
     let heard = hear(&mut connection, 1, |_| ());
     connection.unread(&heard.rest);
     let heard = hear(&mut connection, 1, |_| ());
     assert!(heard.rest.is_empty() && heard.ready == 1);
     // The parameter came with the answer that was read here, so only a later one is seen.
-    connection
-        .simple("SET application_name = 'later'")
-        .expect("answered");
+    connection.simple("SET application_name = 'later'").expect("answered");
     assert_eq!(connection.parameter("application_name"), Some("later"));
 }
 
@@ -367,15 +283,8 @@ fn the_last_words_of_a_server_are_not_lost() {
     let mut connection = connect(&cluster.url()).expect("connected");
     let error = connection.simple("SELECT pg_terminate_backend(pg_backend_pid())");
     let error = error.expect_err("gone");
-    assert_eq!(
-        error.server_error().map(|error| error.sqlstate.as_str()),
-        Some("57P01")
-    );
-    assert!(
-        error
-            .server_error()
-            .is_some_and(ServerError::ends_connection)
-    );
+    assert_eq!(error.server_error().map(|error| error.sqlstate.as_str()), Some("57P01"));
+    assert!(error.server_error().is_some_and(ServerError::ends_connection));
 }
 
 #[test]
@@ -384,35 +293,11 @@ fn small_queries_survive_what_does_not_belong_to_them() {
     let mut connection = connector.raw().expect("connected");
     let none: &[Vec<Option<String>>] = &[];
     assert_eq!(connection.simple("").expect("empty"), none);
-    assert_eq!(
-        connection
-            .simple("COPY (SELECT 1) TO STDOUT")
-            .expect("ignored"),
-        none
-    );
-    assert!(matches!(
-        connection.simple("CREATE TEMP TABLE t (); COPY t FROM STDIN"),
-        Err(WireError::Server(_))
-    ));
-    assert!(matches!(
-        connection.simple("SELECT 1; SELECT 1/0; SELECT 2"),
-        Err(WireError::Server(_))
-    ));
-    assert_eq!(
-        connection
-            .simple("DO $$ BEGIN RAISE NOTICE 'hm'; END $$; SELECT 1")
-            .expect("answered"),
-        [[Some("1".to_owned())]]
-    );
-    assert_eq!(
-        connection
-            .send_query("SELECT '\0'")
-            .expect_err("refused")
-            .kind(),
-        ErrorKind::InvalidInput
-    );
-    let error = connection
-        .simple("SELECT repeat('x', 20000000)")
-        .expect_err("too large");
+    assert_eq!(connection.simple("COPY (SELECT 1) TO STDOUT").expect("ignored"), none);
+    assert!(matches!(connection.simple("CREATE TEMP TABLE t (); COPY t FROM STDIN"), Err(WireError::Server(_))));
+    assert!(matches!(connection.simple("SELECT 1; SELECT 1/0; SELECT 2"), Err(WireError::Server(_))));
+    assert_eq!(connection.simple("DO $$ BEGIN RAISE NOTICE 'hm'; END $$; SELECT 1").expect("answered"), [[Some("1".to_owned())]]);
+    assert_eq!(connection.send_query("SELECT '\0'").expect_err("refused").kind(), ErrorKind::InvalidInput);
+    let error = connection.simple("SELECT repeat('x', 20000000)").expect_err("too large");
     assert!(matches!(error, WireError::Protocol(_)), "{error}");
 }

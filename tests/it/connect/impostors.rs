@@ -28,33 +28,18 @@ impl ResolvesServerCert for Shown {
 /// Speaks TLS with this certificate and this key, then hangs up. Returns its port.
 fn server_with(certificate: &Path, key: &Path, direct: bool) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .expect("readable")
-        .map(|one| one.expect("PEM"))
-        .collect();
+    let chain = CertificateDer::pem_file_iter(certificate).expect("readable").map(|one| one.expect("PEM")).collect();
     let key = PrivateKeyDer::from_pem_file(key).expect("readable");
-    let pair = CertifiedKey::new(
-        chain,
-        provider.key_provider.load_private_key(key).expect("a key"),
-    );
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions");
-    let mut config = builder
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Shown(Arc::new(pair))));
+    let pair = CertifiedKey::new(chain, provider.key_provider.load_private_key(key).expect("a key"));
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(Shown(Arc::new(pair))));
     if direct {
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
-    std::thread::spawn(move || {
-        listener
-            .incoming()
-            .flatten()
-            .for_each(|stream| serve(stream, &config, direct))
-    });
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, &config, direct)));
     port
 }
 
@@ -76,45 +61,24 @@ fn serve(mut stream: TcpStream, config: &Arc<ServerConfig>, direct: bool) {
 /// How far a client gets: `Tls` if it does not trust the server, `Unreachable` if it does and finds no Postgres behind it.
 fn verdict(server: &TlsServer, port: u16, rest: &str) -> (ConnectErrorKind, String) {
     let text = server.conninfo("anybody", rest);
-    let text = text.replace(
-        &format!("port={}", server.cluster.port()),
-        &format!("port={port}"),
-    );
+    let text = text.replace(&format!("port={}", server.cluster.port()), &format!("port={port}"));
     let error = refusal(&text);
     (error.kind(), chain(&error))
 }
 
 #[test]
 fn a_certificate_without_its_key_is_worth_nothing_in_any_mode() {
-    let modes = [
-        "sslmode=require",
-        "sslmode=verify-ca sslrootcert=DIR/root.crt",
-        "sslmode=verify-full sslrootcert=DIR/root.crt",
-    ];
+    let modes = ["sslmode=require", "sslmode=verify-ca sslrootcert=DIR/root.crt", "sslmode=verify-full sslrootcert=DIR/root.crt"];
     with_server(|server| {
         for shown in ["server", "recipe"] {
             let file = |name: &str| server.certificates.file(name);
-            let owner = server_with(
-                &file(&format!("{shown}.crt")),
-                &file(&format!("{shown}.key")),
-                false,
-            );
-            let thief = server_with(
-                &file(&format!("{shown}.crt")),
-                &file("certified.key"),
-                false,
-            );
+            let owner = server_with(&file(&format!("{shown}.crt")), &file(&format!("{shown}.key")), false);
+            let thief = server_with(&file(&format!("{shown}.crt")), &file("certified.key"), false);
             for version in ["TLSv1.2", "TLSv1.3"] {
                 for mode in modes {
-                    let rest = format!(
-                        "host=db.example {mode} ssl_min_protocol_version={version} ssl_max_protocol_version={version}"
-                    );
+                    let rest = format!("host=db.example {mode} ssl_min_protocol_version={version} ssl_max_protocol_version={version}");
                     let (kind, chain) = verdict(server, owner, &rest);
-                    assert_eq!(
-                        kind,
-                        ConnectErrorKind::Unreachable,
-                        "{shown}, {rest}: {chain}"
-                    );
+                    assert_eq!(kind, ConnectErrorKind::Unreachable, "{shown}, {rest}: {chain}");
                     let (kind, chain) = verdict(server, thief, &rest);
                     assert_eq!(kind, ConnectErrorKind::Tls, "{shown}, {rest}: {chain}");
                     assert!(chain.contains("BadSignature"), "{shown}, {rest}: {chain}");
@@ -130,20 +94,9 @@ fn an_authority_of_the_same_name_is_another() {
         for name in ["forged", "forged_recipe"] {
             let file = |kind: &str| server.certificates.file(&format!("{name}.{kind}"));
             let port = server_with(&file("crt"), &file("key"), false);
-            let trusted = |roots: &str| {
-                verdict(
-                    server,
-                    port,
-                    &format!("host=db.example sslmode=verify-full sslrootcert=DIR/{roots}"),
-                )
-            };
+            let trusted = |roots: &str| verdict(server, port, &format!("host=db.example sslmode=verify-full sslrootcert=DIR/{roots}"));
             assert_eq!(trusted("root.crt").0, ConnectErrorKind::Tls, "{name}");
-            assert_eq!(
-                trusted("forger.crt").0,
-                ConnectErrorKind::Unreachable,
-                "{name}: {}",
-                trusted("forger.crt").1
-            );
+            assert_eq!(trusted("forger.crt").0, ConnectErrorKind::Unreachable, "{name}: {}", trusted("forger.crt").1);
         }
     });
 }
@@ -151,13 +104,8 @@ fn an_authority_of_the_same_name_is_another() {
 #[test]
 fn direct_negotiation_begins_with_the_handshake() {
     with_server(|server| {
-        let port = server_with(
-            &server.certificates.file("server.crt"),
-            &server.certificates.file("server.key"),
-            true,
-        );
-        let rest =
-            "host=db.example sslmode=verify-full sslrootcert=DIR/root.crt sslnegotiation=direct";
+        let port = server_with(&server.certificates.file("server.crt"), &server.certificates.file("server.key"), true);
+        let rest = "host=db.example sslmode=verify-full sslrootcert=DIR/root.crt sslnegotiation=direct";
         let (kind, chain) = verdict(server, port, rest);
         assert_eq!(kind, ConnectErrorKind::Unreachable, "{chain}");
     });

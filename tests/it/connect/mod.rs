@@ -14,9 +14,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
-use sluicegate::source::postgres::{
-    ConnInfo, ConnInfoError, ConnectError, Connector, RawConnection, Surroundings,
-};
+use sluicegate::source::postgres::{ConnInfo, ConnInfoError, ConnectError, Connector, RawConnection, Surroundings};
 
 use crate::support::cluster::{self, Cluster};
 
@@ -30,12 +28,7 @@ struct World<'a> {
 
 impl World<'_> {
     fn parse(&self, text: &str) -> Result<ConnInfo, ConnInfoError> {
-        let env = |wanted: &str| {
-            self.env
-                .iter()
-                .find(|(name, _)| *name == wanted)
-                .map(|(_, value)| (*value).to_owned())
-        };
+        let env = |wanted: &str| self.env.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
         let around = Surroundings {
             env: &env,
             home: self.home.clone(),
@@ -48,11 +41,7 @@ impl World<'_> {
 }
 
 fn connector(text: &str) -> Result<Connector, ConnectError> {
-    Connector::new(
-        World::default()
-            .parse(text)
-            .unwrap_or_else(|error| panic!("{text}: {error}")),
-    )
+    Connector::new(World::default().parse(text).unwrap_or_else(|error| panic!("{text}: {error}")))
 }
 
 fn connect(text: &str) -> Result<RawConnection, ConnectError> {
@@ -69,10 +58,7 @@ fn refusal(text: &str) -> ConnectError {
 
 /// As `main` prints it: one line a cause.
 fn chain(error: &(dyn Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| (*error).source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n  because: ")
+    std::iter::successors(Some(error), |error| (*error).source()).map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
 }
 
 /// Like [`chain`], but of the server's words only those that are the same in every version.
@@ -86,8 +72,7 @@ fn stable(error: &ConnectError) -> String {
 /// Without what differs from run to run.
 fn settle(text: &str, cluster: &Cluster) -> String {
     let port = cluster.port().to_string();
-    text.replace(&cluster.dir().display().to_string(), "DIR")
-        .replace(&port, "PORT")
+    text.replace(&cluster.dir().display().to_string(), "DIR").replace(&port, "PORT")
 }
 
 /// What libpq makes of it: whether the connection is encrypted, or `None` if there is none.
@@ -95,12 +80,6 @@ fn libpq(text: &str) -> Option<bool> {
     let mut psql = Command::new(cluster::program("psql"));
     cluster::without_pg_environment(&mut psql);
     psql.env("HOME", "/nonexistent").args(["-XAtw", "-d", text]);
-    let output = psql
-        .args([
-            "-c",
-            "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-        ])
-        .output()
-        .expect("no psql");
+    let output = psql.args(["-c", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"]).output().expect("no psql");
     output.status.success().then(|| output.stdout == b"t\n")
 }

@@ -49,60 +49,30 @@ fn errors_about_the_text_do_not_show_it() {
 fn nothing_that_holds_it_shows_it() {
     let cluster = Cluster::shared();
     let text = format!("{} password={PASSWORD}", cluster.socket_conninfo());
-    let world = World {
-        env: &[("PGPASSWORD", PASSWORD)],
-        ..World::default()
-    };
-    for info in [
-        World::default().parse(&text),
-        world.parse(&cluster.socket_conninfo()),
-    ] {
+    let world = World { env: &[("PGPASSWORD", PASSWORD)], ..World::default() };
+    for info in [World::default().parse(&text), world.parse(&cluster.socket_conninfo())] {
         let info = info.expect("complete");
-        assert_absent(&format!(
-            "{info} {info:?} {info:#?} {} {:?}",
-            info.identity(),
-            info.warnings()
-        ));
+        assert_absent(&format!("{info} {info:?} {info:#?} {} {:?}", info.identity(), info.warnings()));
     }
     let connector = connector(&text).expect("made");
     let connection = connector.raw().expect("connected");
-    assert_absent(&format!(
-        "{connector:?} {connection:?} {:?} {:?}",
-        connection.cancel_token(),
-        connection.shutdown_handle()
-    ));
+    assert_absent(&format!("{connector:?} {connection:?} {:?} {:?}", connection.cancel_token(), connection.shutdown_handle()));
 }
 
 #[test]
 fn errors_of_a_connection_do_not_show_it() {
     let cluster = Cluster::shared();
     let mut texts = vec![
-        format!(
-            "{} dbname=nowhere password={PASSWORD}",
-            cluster.socket_conninfo()
-        ),
-        format!(
-            "{} user=nobody password={PASSWORD}",
-            cluster.socket_conninfo()
-        ),
+        format!("{} dbname=nowhere password={PASSWORD}", cluster.socket_conninfo()),
+        format!("{} user=nobody password={PASSWORD}", cluster.socket_conninfo()),
         format!("host=127.0.0.1 port=1 password={PASSWORD}"),
-        format!(
-            "host=127.0.0.1 port={} sslmode=require password={PASSWORD}",
-            cluster.port()
-        ),
-        format!(
-            "host=127.0.0.1 port={} channel_binding=require password={PASSWORD}",
-            cluster.port()
-        ),
+        format!("host=127.0.0.1 port={} sslmode=require password={PASSWORD}", cluster.port()),
+        format!("host=127.0.0.1 port={} channel_binding=require password={PASSWORD}", cluster.port()),
     ];
     with_server(|server| {
-        for rest in [
-            "",
-            "sslmode=disable",
-            "sslmode=require",
-            "host=x sslmode=verify-full sslrootcert=DIR/other.crt",
-            "channel_binding=require",
-        ] {
+        for rest in
+            ["", "sslmode=disable", "sslmode=require", "host=x sslmode=verify-full sslrootcert=DIR/other.crt", "channel_binding=require"]
+        {
             texts.push(server.conninfo("scram", &format!("{rest} password={PASSWORD}")));
         }
         for text in &texts {

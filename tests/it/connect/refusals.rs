@@ -11,27 +11,13 @@ use super::{World, chain, connect, refusal, settle, stable};
 use crate::support::cluster::{Cluster, Options};
 
 fn told(error: &ConnectError) -> String {
-    format!(
-        "{:?}{}: {}",
-        error.kind(),
-        if error.is_transient() {
-            ", transient"
-        } else {
-            ""
-        },
-        stable(error)
-    )
+    format!("{:?}{}: {}", error.kind(), if error.is_transient() { ", transient" } else { "" }, stable(error))
 }
 
 #[test]
 fn nobody_listens() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port();
-    let shown = |text: &str| {
-        told(&refusal(&text.replace("PORT", &port.to_string()))).replace(&port.to_string(), "PORT")
-    };
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+    let shown = |text: &str| told(&refusal(&text.replace("PORT", &port.to_string()))).replace(&port.to_string(), "PORT");
     assert_snapshot!(shown("host=127.0.0.1 port=PORT"), @r"
     Unreachable, transient: cannot reach Postgres at 127.0.0.1:PORT: is the server running and accepting connections there?
       because: Connection refused (os error 111)
@@ -105,28 +91,16 @@ fn a_server_that_says_nothing_runs_into_the_timeout() {
     });
     for sslmode in ["disable", "require"] {
         let started = Instant::now();
-        let error = refusal(&format!(
-            "host=127.0.0.1 port={port} sslmode={sslmode} connect_timeout=1"
-        ));
-        assert!(
-            (Duration::from_millis(1900)..Duration::from_secs(5)).contains(&started.elapsed()),
-            "{:?}",
-            started.elapsed()
-        );
+        let error = refusal(&format!("host=127.0.0.1 port={port} sslmode={sslmode} connect_timeout=1"));
+        assert!((Duration::from_millis(1900)..Duration::from_secs(5)).contains(&started.elapsed()), "{:?}", started.elapsed());
         let shown = error.to_string().replace(&port.to_string(), "PORT");
-        assert_eq!(
-            shown,
-            "no answer from Postgres at 127.0.0.1:PORT within 2 s: is the server busy, or a firewall in between?"
-        );
+        assert_eq!(shown, "no answer from Postgres at 127.0.0.1:PORT within 2 s: is the server busy, or a firewall in between?");
     }
 }
 
 #[test]
 fn a_server_that_is_full_or_not_ready() {
-    let cluster = Cluster::start(&Options {
-        conf: &["max_connections = 6", "superuser_reserved_connections = 1"],
-        ..Options::default()
-    });
+    let cluster = Cluster::start(&Options { conf: &["max_connections = 6", "superuser_reserved_connections = 1"], ..Options::default() });
     cluster.psql("CREATE ROLE guest LOGIN");
     let guest = cluster.url().replace("postgres@", "guest@");
     let mut places = Vec::new();
@@ -146,15 +120,9 @@ fn a_server_that_is_full_or_not_ready() {
     places.push(connect(&guest).expect("a place"));
 
     cluster.stop();
-    assert_eq!(
-        refusal(&cluster.url()).kind(),
-        ConnectErrorKind::Unreachable
-    );
+    assert_eq!(refusal(&cluster.url()).kind(), ConnectErrorKind::Unreachable);
     cluster.write("data/standby.signal", "");
-    cluster.write(
-        "data/port.conf",
-        &format!("port = {}\nhot_standby = off\n", cluster.port()),
-    );
+    cluster.write("data/port.conf", &format!("port = {}\nhot_standby = off\n", cluster.port()));
     cluster.start_again();
     assert_snapshot!(settle(&told(&refusal(&cluster.url())), &cluster), @r"
     StartingUp, transient: Postgres at 127.0.0.1:PORT is up and takes no connections: it is starting, stopping or recovering
@@ -165,19 +133,9 @@ fn a_server_that_is_full_or_not_ready() {
 #[test]
 fn a_peer_of_another_user_is_refused() {
     let cluster = Cluster::shared();
-    let uid = std::os::unix::fs::MetadataExt::uid(
-        &std::fs::metadata(cluster.socket_dir()).expect("there"),
-    );
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(cluster.socket_dir()).expect("there"));
     connect(&format!("{} requirepeer={uid}", cluster.socket_conninfo())).expect("the right user");
-    let error = refusal(&format!(
-        "{} requirepeer={}",
-        cluster.socket_conninfo(),
-        uid + 1
-    ));
-    assert!(
-        chain(&error).contains("the server runs as another user"),
-        "{}",
-        chain(&error)
-    );
+    let error = refusal(&format!("{} requirepeer={}", cluster.socket_conninfo(), uid + 1));
+    assert!(chain(&error).contains("the server runs as another user"), "{}", chain(&error));
     assert!(World::default().parse("requirepeer=x").is_ok());
 }

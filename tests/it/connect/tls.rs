@@ -30,63 +30,30 @@ pub(super) fn with_server<T>(action: impl FnOnce(&TlsServer) -> T) -> T {
         let dir = tempfile::tempdir().expect("a directory");
         let certificates = Certificates::new(dir.path());
         make(&certificates);
-        let cluster = certificates.with_files("server", |tls| {
-            Cluster::start(&Options {
-                hba: HBA,
-                tls: Some(tls),
-                ..Options::default()
-            })
-        });
+        let cluster = certificates.with_files("server", |tls| Cluster::start(&Options { hba: HBA, tls: Some(tls), ..Options::default() }));
         // Into the directory that goes with the cluster: this static is never dropped.
         for file in std::fs::read_dir(dir.path()).expect("readable").flatten() {
             std::fs::copy(file.path(), cluster.dir().join(file.file_name())).expect("cannot copy");
         }
         let certificates = Certificates::at(cluster.dir());
         let create = |user| format!("CREATE ROLE {user} LOGIN PASSWORD 'right';");
-        cluster.psql(
-            &["encrypted", "plain", "certified", "scram", "anybody"]
-                .map(create)
-                .concat(),
-        );
-        Mutex::new(TlsServer {
-            cluster,
-            certificates,
-        })
+        cluster.psql(&["encrypted", "plain", "certified", "scram", "anybody"].map(create).concat());
+        Mutex::new(TlsServer { cluster, certificates })
     });
     action(&server.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn make(certificates: &Certificates) {
-    certificates.signed(
-        "server",
-        "root",
-        "ignored.example",
-        "subjectAltName=DNS:db.example,DNS:*.wild.example,IP:127.0.0.1\n",
-    );
+    certificates.signed("server", "root", "ignored.example", "subjectAltName=DNS:db.example,DNS:*.wild.example,IP:127.0.0.1\n");
     certificates.signed("recipe", "root", "db.example", "");
     certificates.self_signed("self", "db.example");
     certificates.self_signed_ed25519("ed25519", "db.example");
     certificates.expired("expired", "root", "db.example");
-    certificates.signed(
-        "between",
-        "root",
-        "between",
-        "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n",
-    );
-    certificates.signed(
-        "chained",
-        "between",
-        "chained",
-        "subjectAltName=DNS:db.example\n",
-    );
+    certificates.signed("between", "root", "between", "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n");
+    certificates.signed("chained", "between", "chained", "subjectAltName=DNS:db.example\n");
     certificates.append("chained", "between");
     certificates.authority("forger", "/CN=root authority");
-    certificates.signed(
-        "forged",
-        "forger",
-        "forged",
-        "subjectAltName=DNS:db.example\n",
-    );
+    certificates.signed("forged", "forger", "forged", "subjectAltName=DNS:db.example\n");
     certificates.signed("forged_recipe", "forger", "db.example", "");
     certificates.signed("certified", "root", "certified", "");
     certificates.signed("stranger", "other", "certified", "");
@@ -94,63 +61,39 @@ fn make(certificates: &Certificates) {
 
 impl TlsServer {
     fn show(&self, name: &str) {
-        self.certificates
-            .with_files(name, |tls| self.cluster.install_tls(tls));
+        self.certificates.with_files(name, |tls| self.cluster.install_tls(tls));
     }
 
     /// `user` is who asks; `DIR/` in `rest` is where the certificates are.
     pub(super) fn conninfo(&self, user: &str, rest: &str) -> String {
         let rest = rest.replace("DIR", &self.cluster.dir().display().to_string());
-        format!(
-            "hostaddr=127.0.0.1 port={} dbname=postgres user={user} {rest}",
-            self.cluster.port()
-        )
+        format!("hostaddr=127.0.0.1 port={} dbname=postgres user={user} {rest}", self.cluster.port())
     }
 
     /// One line about how a connection goes, and whether libpq finds the same.
     fn outcome(&self, user: &str, rest: &str) -> String {
         let text = self.conninfo(user, rest);
         let ours = connect(&text);
-        let encrypted = ours
-            .as_ref()
-            .ok()
-            .map(|connection| connection.is_encrypted());
+        let encrypted = ours.as_ref().ok().map(|connection| connection.is_encrypted());
         let outcome = match ours {
             Ok(connection) if connection.is_encrypted() => "encrypted".to_owned(),
             Ok(_) => "plain".to_owned(),
             // What other libraries say further down is theirs to change.
-            Err(error) => settle(
-                &chain(&error)
-                    .split("\n  because: ")
-                    .take(self.depth(&error))
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                &self.cluster,
-            ),
+            Err(error) => {
+                settle(&chain(&error).split("\n  because: ").take(self.depth(&error)).collect::<Vec<_>>().join("; "), &self.cluster)
+            }
         };
         let theirs = libpq(&text);
-        let verdict = if theirs == encrypted {
-            String::new()
-        } else {
-            format!(" (libpq: {theirs:?})")
-        };
+        let verdict = if theirs == encrypted { String::new() } else { format!(" (libpq: {theirs:?})") };
         format!("{rest}: {outcome}{verdict}")
     }
 
     fn depth(&self, error: &ConnectError) -> usize {
-        if error.to_string() == "TLS cannot be set up" {
-            2
-        } else {
-            1
-        }
+        if error.to_string() == "TLS cannot be set up" { 2 } else { 1 }
     }
 
     fn outcomes(&self, user: &str, table: &[&str]) -> String {
-        table
-            .iter()
-            .map(|rest| self.outcome(user, rest))
-            .collect::<Vec<_>>()
-            .join("\n")
+        table.iter().map(|rest| self.outcome(user, rest)).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -274,10 +217,7 @@ fn certificates_made_by_the_recipes_of_the_manual() {
 
 #[test]
 fn chains_and_dates() {
-    let table = &[
-        "host=db.example sslmode=require",
-        "host=db.example sslmode=verify-full sslrootcert=DIR/root.crt",
-    ];
+    let table = &["host=db.example sslmode=require", "host=db.example sslmode=verify-full sslrootcert=DIR/root.crt"];
     with_server(|server| {
         server.show("chained");
         assert_snapshot!(server.outcomes("anybody", table), @r"
@@ -335,8 +275,7 @@ fn client_certificates() {
         server.show("server");
         let open = server.certificates.file("open.key");
         std::fs::copy(server.certificates.file("certified.key"), &open).expect("copied");
-        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .expect("set");
+        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("set");
         assert_snapshot!(server.outcomes("certified", table), @r"
         host=db.example sslmode=require sslcert=DIR/certified.crt sslkey=DIR/certified.key: encrypted
         host=db.example sslmode=require: Postgres at db.example:PORT (127.0.0.1) does not let user `certified` in; does the role exist, and does pg_hba.conf let it in from here?
@@ -377,39 +316,21 @@ fn channel_binding() {
         // No hash function in its signature, so nothing to bind to. Versions of libpq differ here.
         server.show("ed25519");
         let required = refusal(&server.conninfo("scram", table[0]));
-        assert!(
-            required.to_string().contains("cannot do channel binding"),
-            "{required}"
-        );
-        assert!(
-            connect(&server.conninfo("scram", table[1]))
-                .expect("connected")
-                .is_encrypted()
-        );
+        assert!(required.to_string().contains("cannot do channel binding"), "{required}");
+        assert!(connect(&server.conninfo("scram", table[1])).expect("connected").is_encrypted());
     });
 }
 
 #[test]
 fn a_server_without_tls() {
     let cluster = Cluster::shared();
-    let with = |mode: &str| {
-        format!(
-            "host=127.0.0.1 port={} user=postgres dbname=postgres sslmode={mode}",
-            cluster.port()
-        )
-    };
+    let with = |mode: &str| format!("host=127.0.0.1 port={} user=postgres dbname=postgres sslmode={mode}", cluster.port());
     for mode in ["disable", "allow", "prefer"] {
         assert!(!connect(&with(mode)).expect(mode).is_encrypted());
     }
     assert_snapshot!(settle(&refusal(&with("require")).to_string(), cluster), @"Postgres at 127.0.0.1:PORT has no TLS, and `sslmode` insists on it; turn `ssl` on there, or use `sslmode=prefer`");
     // As in libpq, sslmode is about TCP.
-    assert!(
-        connect(&format!(
-            "{} sslmode=verify-full",
-            cluster.socket_conninfo()
-        ))
-        .is_ok()
-    );
+    assert!(connect(&format!("{} sslmode=verify-full", cluster.socket_conninfo())).is_ok());
 }
 
 #[test]
@@ -419,21 +340,10 @@ fn the_control_connection_is_as_encrypted_as_the_raw_one() {
         let rest = "host=db.example password=right channel_binding=require sslmode=verify-full sslrootcert=DIR/root.crt";
         let connector = connector(&server.conninfo("scram", rest)).expect("certificates");
         let mut client = connector.client().expect("connected");
-        let row = client
-            .query_one(
-                "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-                &[],
-            )
-            .expect("answered");
+        let row = client.query_one("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).expect("answered");
         assert_eq!((row.get(0), row.get(1)), (true, "TLSv1.3"));
-        let row = connector
-            .raw()
-            .expect("connected")
-            .simple("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
-        assert_eq!(
-            row.expect("answered"),
-            [[Some("t".to_owned()), Some("TLSv1.3".to_owned())]]
-        );
+        let row = connector.raw().expect("connected").simple("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+        assert_eq!(row.expect("answered"), [[Some("t".to_owned()), Some("TLSv1.3".to_owned())]]);
     });
 }
 
@@ -442,18 +352,9 @@ fn versions_can_be_bounded() {
     with_server(|server| {
         server.show("server");
         let version = |bounds: &str| {
-            let text = server.conninfo(
-                "anybody",
-                &format!("host=db.example sslmode=require {bounds}"),
-            );
-            let rows = connect(&text)
-                .expect("connected")
-                .simple("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
-            rows.expect("answered")
-                .concat()
-                .into_iter()
-                .flatten()
-                .collect::<String>()
+            let text = server.conninfo("anybody", &format!("host=db.example sslmode=require {bounds}"));
+            let rows = connect(&text).expect("connected").simple("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+            rows.expect("answered").concat().into_iter().flatten().collect::<String>()
         };
         assert_eq!(version("ssl_max_protocol_version=TLSv1.2"), "TLSv1.2");
         assert_eq!(version("ssl_min_protocol_version=TLSv1.3"), "TLSv1.3");

@@ -150,7 +150,7 @@ fn settled_chunks_can_be_waited_for() {
     assert_eq!((settled.state.as_str(), settled.errors), ("failed", vec!["invalid: odd".to_owned()]));
     feeder.close();
     assert!(running.next_settled(Duration::from_secs(20)).is_none());
-    running.wait().unwrap();
+    let _ = running.wait().unwrap();
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn transitions_can_be_watched_as_they_happen() {
     let events = running.handle().subscribe(100);
     feeder.try_push(vec![1]).unwrap();
     feeder.close();
-    running.wait().unwrap();
+    let _ = running.wait().unwrap();
     let walk: Vec<String> = events.try_iter().map(|event| format!("{} -> {}", event.from.unwrap_or_default(), event.to)).collect();
     assert_eq!(walk, [" -> received", "received -> validated", "validated -> transformed", "transformed -> sunk"]);
 }
@@ -181,7 +181,7 @@ fn a_parked_chunk_waits_for_its_event() {
     assert_eq!(seen.chunks().len(), 0, "the others wait for their turn");
     mended.store(true, Ordering::SeqCst);
     handle.send(ChunkId::new(0, 0), "RETRY", serde_json::Map::new());
-    running.wait().unwrap();
+    let _ = running.wait().unwrap();
     assert_eq!(seen.chunks(), ["0.0", "0.1", "0.2"]);
 }
 
@@ -204,7 +204,9 @@ fn timers_go_by_the_clock_they_are_given() {
     let clock = Clock::manual();
     let attempts = Arc::new(AtomicU32::new(0));
     let counted = attempts.clone();
-    let fails_once = move |_: &Work<Rows>| if counted.fetch_add(1, Ordering::SeqCst) == 0 { Err(HandlerError::new("io", "once")) } else { Ok(Done::same()) };
+    let fails_once = move |_: &Work<Rows>| {
+        if counted.fetch_add(1, Ordering::SeqCst) == 0 { Err(HandlerError::new("io", "once")) } else { Ok(Done::same()) }
+    };
     let mut value = serde_json::to_value(lifecycle("chunk")).unwrap();
     value["meta"]["fsm"]["delays"]["retryBackoff"] = json!(3_600_000);
     let run = Orchestrator::new(definition(value)).handler("validate", fails_once).handler("transform", nothing).clock(clock.clone());

@@ -98,7 +98,9 @@ fn handlers_that_never_return_end_the_run() {
     let (seen, dead) = (Seen::default(), Seen::default());
     let stuck = |work: &Work<Rows>| -> Result<Done<Rows>, HandlerError> {
         // Until the test process ends: what must not hang is the run.
-        if work.id.index < 4 { std::thread::sleep(Duration::from_secs(3600)) }
+        if work.id.index < 4 {
+            std::thread::sleep(Duration::from_secs(3600))
+        }
         Ok(Done::same())
     };
     let run = Orchestrator::new(lifecycle_with("chunk", 50)).handler("validate", stuck).handler("transform", nothing).workers(2);
@@ -147,7 +149,8 @@ fn a_sink_whose_trouble_lasts_ends_the_run_and_gives_nothing_up() {
         let troubled = move |delivery: &Delivery<Rows>| {
             (delivery.id.index >= 3).then(|| SinkError::Component(trouble(TroubleKind::Io, "the disk is full")))
         };
-        let run = handlers(Orchestrator::new(lifecycle("chunk"))).sink("sink", seen.unless(troubled)).dead_letter("deadLetter", dead.sink());
+        let run =
+            handlers(Orchestrator::new(lifecycle("chunk"))).sink("sink", seen.unless(troubled)).dead_letter("deadLetter", dead.sink());
         let RunError::Failed { trouble, report } = run.source(items(chunks(20))).run().unwrap_err() else { panic!() };
         assert_eq!((trouble.kind(), trouble.to_string()), (TroubleKind::Io, "the disk is full".into()));
         assert_eq!((report.outcome, dead.chunks().len(), report.rows.dead_lettered), (Outcome::Failed, 0, 0));
@@ -176,7 +179,12 @@ fn a_rejected_row_without_a_dead_letter_ends_the_run() {
 fn rows_that_end_nowhere_are_an_internal_fault() {
     let seen = Seen::default();
     let refuse = |delivery: &Delivery<Rows>| (delivery.id.index == 1).then(|| SinkError::Chunk(HandlerError::new("no", "never")));
-    let error = Orchestrator::new(lifecycle("direct")).sink("sink", seen.unless(refuse)).source(items(chunks(3))).run().unwrap_err();
+    let error = Orchestrator::new(lifecycle("direct"))
+        .handler("transform", nothing)
+        .sink("sink", seen.unless(refuse))
+        .source(items(chunks(3)))
+        .run()
+        .unwrap_err();
     let RunError::Failed { trouble, .. } = error else { panic!("{error:?}") };
     assert_eq!(trouble.kind(), TroubleKind::Internal);
     insta::assert_snapshot!(trouble, @"chunk 0.1 ended in `failed` (no: never), where 10 of its 10 rows are neither written nor set aside");

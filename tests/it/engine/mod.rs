@@ -96,10 +96,11 @@ fn standard(seen: &Seen, dead: &Seen) -> Orchestrator<Rows> {
 }
 
 fn handlers(run: Orchestrator<Rows>) -> Orchestrator<Rows> {
-    run.handler("validate", nothing).handler("transform", nothing).workers(2).patience(quick()).group(GroupLimits {
-        idle: Duration::from_millis(2),
-        ..GroupLimits::default()
-    })
+    run.handler("validate", nothing)
+        .handler("transform", nothing)
+        .workers(2)
+        .patience(quick())
+        .group(GroupLimits { idle: Duration::from_millis(2), ..GroupLimits::default() })
 }
 
 /// Patience that does not make tests wait.

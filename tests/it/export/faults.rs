@@ -42,7 +42,11 @@ fn a_connection_that_is_killed_is_replaced_and_its_range_read_again() {
         stdout.read_to_end(&mut text).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("paused, will try again: "), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("paused, will try again: "),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_same(std::str::from_utf8(&text).unwrap(), &row_to_json(&database, "t"));
     }
 }
@@ -56,7 +60,8 @@ fn a_query_that_does_not_repeat_itself_is_not_continued() {
     let mut child = command.spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut vec![0; 1_000_000]).unwrap();
-    database.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY (SELECT%'");
+    database
+        .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY (SELECT%'");
     stdout.read_to_end(&mut Vec::new()).unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -106,7 +111,8 @@ fn a_full_disk_costs_no_row() {
     let Some(disk) = crate::support::disk::SmallDisk::mount(folder.path(), 8 << 20) else { return };
     let to = disk.path().join("out.jsonl");
     let journal = folder.text("journal");
-    let arguments = format!("--table t --give-up-after 1s --to {} --journal {journal} --dead-letter {}", to.display(), folder.text("dead.jsonl"));
+    let arguments =
+        format!("--table t --give-up-after 1s --to {} --journal {journal} --dead-letter {}", to.display(), folder.text("dead.jsonl"));
     let ran = ran(&mut export(&database, &arguments)).expect(74);
     assert!(ran.stderr.contains("no space left on the device"), "{}", ran.stderr);
     assert!(ran.stderr.contains("Make room and run the same command"), "{}", ran.stderr);
@@ -156,14 +162,35 @@ fn rows_that_are_not_utf8_go_to_the_dead_letter() {
          FROM generate_series(1, 1000) i",
     )
     .unwrap();
-    let psql = std::process::Command::new(crate::support::cluster::program("psql")).args(["-qX", "-f"]).arg(folder.join("setup.sql")).arg(&url).output().unwrap();
+    let psql = std::process::Command::new(crate::support::cluster::program("psql"))
+        .args(["-qX", "-f"])
+        .arg(folder.join("setup.sql"))
+        .arg(&url)
+        .output()
+        .unwrap();
     assert!(psql.status.success(), "{}", String::from_utf8_lossy(&psql.stderr));
     let to = folder.text("out.jsonl");
     let mut records = Vec::new();
     for definition in ["chunk", "direct-transform"] {
         let machine = folder.text("machine.json");
-        std::fs::write(&machine, if definition == "chunk" { include_str!("../../../fsm-definitions/chunk.json") } else { WITHOUT_VALIDATION }).unwrap();
-        let ran = crate::support::program::run(["export", "--from", &url, "--table", "t", "--to", &to, "--force", "--fresh", "--definition", &machine]);
+        std::fs::write(
+            &machine,
+            if definition == "chunk" { include_str!("../../../fsm-definitions/chunk.json") } else { WITHOUT_VALIDATION },
+        )
+        .unwrap();
+        let ran = crate::support::program::run([
+            "export",
+            "--from",
+            &url,
+            "--table",
+            "t",
+            "--to",
+            &to,
+            "--force",
+            "--fresh",
+            "--definition",
+            &machine,
+        ]);
         let ran = ran.expect(3);
         assert!(ran.stderr.contains("complete, with rows in the dead letter"), "{}", ran.stderr);
         assert_eq!(folder.read("out.jsonl").lines().count(), 990);

@@ -44,7 +44,8 @@ fn maybe(value: BoxedStrategy<String>) -> BoxedStrategy<String> {
 
 fn array_of(item: impl Strategy<Value = String> + 'static, element: &'static str) -> BoxedStrategy<String> {
     let item = item.boxed();
-    let flat = proptest::collection::vec(maybe(item.clone()), 0..5).prop_map(move |items| format!("ARRAY[{}]::{element}[]", items.join(",")));
+    let flat =
+        proptest::collection::vec(maybe(item.clone()), 0..5).prop_map(move |items| format!("ARRAY[{}]::{element}[]", items.join(",")));
     let deep = proptest::collection::vec(proptest::array::uniform2(maybe(item)), 1..4).prop_map(move |rows| {
         let rows: Vec<String> = rows.iter().map(|row| format!("[{}]", row.join(","))).collect();
         format!("ARRAY[{}]::{element}[]", rows.join(","))
@@ -109,7 +110,9 @@ fn columns() -> Vec<(&'static str, BoxedStrategy<String>)> {
         .prop_map(|(t, a, ts, j)| format!("ROW({t}, {a}, ({ts})::timestamptz, {}::json)::thing", literal(&spread(&j))))
         .boxed();
     let pairs = proptest::collection::vec((awkward(), proptest::option::of(awkward())), 0..4).prop_map(|pairs| {
-        let pairs = pairs.iter().map(|(key, value)| format!("hstore({}, {})", literal(key), value.as_ref().map_or("NULL".into(), |value| literal(value))));
+        let pairs = pairs
+            .iter()
+            .map(|(key, value)| format!("hstore({}, {})", literal(key), value.as_ref().map_or("NULL".into(), |value| literal(value))));
         std::iter::once("''::hstore".to_owned()).chain(pairs).collect::<Vec<_>>().join(" || ")
     });
     vec![
@@ -124,17 +127,32 @@ fn columns() -> Vec<(&'static str, BoxedStrategy<String>)> {
         ("timestamptz", instant().prop_map(|instant| format!("({instant})::timestamptz")).boxed()),
         ("timestamptz[]", array_of(instant(), "timestamptz")),
         ("date", (-2_000_000_i32..2_000_000).prop_map(|days| format!("'2000-01-01'::date + {days}")).boxed()),
-        ("interval", (any::<i16>(), any::<i16>(), any::<i64>()).prop_map(|(m, d, us)| format!("'{m} mons {d} days {} microseconds'", us / 4096)).boxed()),
+        (
+            "interval",
+            (any::<i16>(), any::<i16>(), any::<i64>())
+                .prop_map(|(m, d, us)| format!("'{m} mons {d} days {} microseconds'", us / 4096))
+                .boxed(),
+        ),
         ("boolean", any::<bool>().prop_map(|truth| truth.to_string()).boxed()),
         ("boolean[]", array_of(any::<bool>().prop_map(|truth| truth.to_string()), "boolean")),
-        ("bytea", proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| format!("'\\x{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())).boxed()),
+        (
+            "bytea",
+            proptest::collection::vec(any::<u8>(), 0..40)
+                .prop_map(|bytes| format!("'\\x{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+                .boxed(),
+        ),
         ("json", json().prop_map(|value| literal(&spread(&value))).boxed()),
         ("json[]", array_of(json().prop_map(|value| literal(&spread(&value))), "json").boxed()),
         ("jsonb", json().prop_map(|value| literal(&value.to_string())).boxed()),
         ("thing", record.clone().boxed()),
         ("thing[]", array_of(record, "thing")),
         ("hstore", pairs.boxed()),
-        ("int4range", (any::<i16>(), any::<u8>()).prop_map(|(from, length)| format!("int4range({from}, {})", i32::from(from) + i32::from(length))).boxed()),
+        (
+            "int4range",
+            (any::<i16>(), any::<u8>())
+                .prop_map(|(from, length)| format!("int4range({from}, {})", i32::from(from) + i32::from(length)))
+                .boxed(),
+        ),
     ]
 }
 

@@ -30,7 +30,8 @@ fn refused(database: &Database<'_>, words: &[&str], code: i32) -> String {
 fn unreachable_servers_and_wrong_credentials() {
     let (database, folder) = (database(), Folder::new());
     let to = folder.text("out.jsonl");
-    let says = |from: &str, code| shown(&run(["export", "--from", from, "--table", "t", "--to", &to]).expect(code).stderr, &folder, &database);
+    let says =
+        |from: &str, code| shown(&run(["export", "--from", from, "--table", "t", "--to", &to]).expect(code).stderr, &folder, &database);
     assert_snapshot!(says("postgres://me@127.0.0.1:1/db", 69), @"
     error: cannot reach Postgres at 127.0.0.1:1: is the server running and accepting connections there?
       because: Connection refused (os error 111)
@@ -88,7 +89,12 @@ fn definitions_that_are_none_or_invoke_what_the_exporter_lacks() {
     let (database, folder) = (database(), Folder::new());
     let says = |text: &str| {
         std::fs::write(folder.join("machine.json"), text).unwrap();
-        let ran = ran(export(&database, "--table orders").args(["--to", &folder.text("out.jsonl"), "--definition", &folder.text("machine.json")]));
+        let ran = ran(export(&database, "--table orders").args([
+            "--to",
+            &folder.text("out.jsonl"),
+            "--definition",
+            &folder.text("machine.json"),
+        ]));
         let ran = ran.expect(78);
         assert_eq!(folder.names(), ["machine.json"]);
         shown(&(ran.text().to_owned() + &ran.stderr), &folder, &database)

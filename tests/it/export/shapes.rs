@@ -101,7 +101,11 @@ line" text, "UPPER" int, "select" int, r text, "ctid2" int);
     );
     assert_words(&database, &["--table", r#""Größe ""1""""#], r#""Größe ""1""""#);
     assert_words(&database, &["--table", r#"public."Größe*""#.replace('*', " \"\"1\"\"").as_str()], r#""Größe ""1""""#);
-    assert_words(&database, &["--table", r#""Größe ""1""""#, "--columns", r#""日本", A ,"b c""#], r#"(SELECT "日本", a, "b c" FROM "Größe ""1""") "#);
+    assert_words(
+        &database,
+        &["--table", r#""Größe ""1""""#, "--columns", r#""日本", A ,"b c""#],
+        r#"(SELECT "日本", a, "b c" FROM "Größe ""1""") "#,
+    );
 }
 
 #[test]
@@ -122,7 +126,8 @@ fn rows_can_be_chosen_limited_and_ordered() {
 #[test]
 fn queries_are_read_as_they_are_written() {
     let database = Cluster::shared().fresh_database();
-    database.psql("CREATE TABLE t AS SELECT i AS id, 'n' || i AS name FROM generate_series(1, 3000) i; CREATE TYPE pair AS (a int, b text)");
+    database
+        .psql("CREATE TABLE t AS SELECT i AS id, 'n' || i AS name FROM generate_series(1, 3000) i; CREATE TYPE pair AS (a int, b text)");
     let queries = [
         "SELECT * FROM t ORDER BY id DESC",
         "SELECT id, name AS id FROM t WHERE id < 5 -- twice the same name",
@@ -135,7 +140,11 @@ fn queries_are_read_as_they_are_written() {
     for query in queries {
         assert_words(&database, &["--query", query], &format!("({query}\n)"));
     }
-    assert_words(&database, &["--query", "SELECT * FROM t", "--where", "c1 < 10", "--columns", "name"], "(SELECT name FROM t WHERE id < 10)");
+    assert_words(
+        &database,
+        &["--query", "SELECT * FROM t", "--where", "c1 < 10", "--columns", "name"],
+        "(SELECT name FROM t WHERE id < 10)",
+    );
 }
 
 #[test]
@@ -148,10 +157,13 @@ fn several_tables_are_read_under_one_snapshot() {
     );
     let folder = Folder::new();
     let to = folder.text("{schema}.{table}.jsonl");
-    let report = ran(export(&database, "--table s.order* --table CUSTOMERS --table part* --report json").args(["--to", &to, "--no-journal"])).expect(0);
+    let report =
+        ran(export(&database, "--table s.order* --table CUSTOMERS --table part* --report json").args(["--to", &to, "--no-journal"]))
+            .expect(0);
     assert_eq!(folder.names(), ["public.customers.jsonl", "public.parts.jsonl", "s.order_lines.jsonl", "s.orders.jsonl"]);
     let report: serde_json::Value = serde_json::from_str(report.text()).unwrap();
-    let snapshots: std::collections::BTreeSet<&str> = report.as_array().unwrap().iter().map(|table| table["snapshot"]["id"].as_str().unwrap()).collect();
+    let snapshots: std::collections::BTreeSet<&str> =
+        report.as_array().unwrap().iter().map(|table| table["snapshot"]["id"].as_str().unwrap()).collect();
     assert_eq!(snapshots.len(), 1, "{report:#}");
     assert_same(&folder.read("s.order_lines.jsonl"), &row_to_json(&database, "s.order_lines"));
 }

@@ -78,43 +78,16 @@ impl Cluster {
     /// # Panics
     /// If there is no Postgres here, or it does not start: with what it said.
     pub fn start(options: &Options<'_>) -> Cluster {
-        let dir = tempfile::Builder::new()
-            .prefix("sluicegate-pg")
-            .tempdir()
-            .expect("no directory for a cluster")
-            .keep();
+        let dir = tempfile::Builder::new().prefix("sluicegate-pg").tempdir().expect("no directory for a cluster").keep();
         give_away(&dir);
         let mut supervisor = unprivileged("sh");
-        supervisor
-            .args(["-c", SUPERVISOR, "supervisor"])
-            .arg(program("postgres"))
-            .arg(&dir);
-        supervisor
-            .arg(program("initdb"))
-            .arg("-D")
-            .arg(dir.join("data"));
-        supervisor.args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]);
-        supervisor
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        supervisor.args(["-c", SUPERVISOR, "supervisor"]).arg(program("postgres")).arg(&dir);
+        supervisor.arg(program("initdb")).arg("-D").arg(dir.join("data"));
+        supervisor.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        supervisor.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // From here on the directory is taken care of.
         let supervisor = Mutex::new(supervisor.spawn().expect("no shell"));
-        let mut cluster = Cluster {
-            dir,
-            port: 0,
-            supervisor,
-        };
+        let mut cluster = Cluster { dir, port: 0, supervisor };
         cluster.initialise(options);
         // Somebody else may be given the same free port before we use it.
         for _ in 0..5 {
@@ -133,16 +106,11 @@ impl Cluster {
         fs::create_dir(self.dir.join("socket")).expect("no socket directory");
         give_away(&self.dir.join("socket"));
         self.command("init");
-        self.wait("make a cluster", || {
-            self.dir.join("made").exists() || self.dir.join("not-made").exists()
-        });
+        self.wait("make a cluster", || self.dir.join("made").exists() || self.dir.join("not-made").exists());
         assert!(self.dir.join("made").exists(), "initdb:\n{}", self.log());
         let mut conf = vec![
             "listen_addresses = '127.0.0.1'".to_owned(),
-            format!(
-                "unix_socket_directories = '{}'",
-                self.dir.join("socket").display()
-            ),
+            format!("unix_socket_directories = '{}'", self.dir.join("socket").display()),
             "include = 'port.conf'".to_owned(),
             "fsync = off\nsynchronous_commit = off\nfull_page_writes = off".to_owned(),
             "shared_buffers = '32MB'\nmax_wal_size = '1GB'\nautovacuum = off".to_owned(),
@@ -157,15 +125,8 @@ impl Cluster {
         conf.extend(options.conf.iter().map(ToString::to_string));
         self.write("data/postgresql.conf", &(conf.join("\n") + "\n"));
         let everybody = ["local all all trust", "host all all 127.0.0.1/32 trust"];
-        let hba = if options.hba.is_empty() {
-            &everybody[..]
-        } else {
-            options.hba
-        };
-        self.write(
-            "data/pg_hba.conf",
-            &format!("local all postgres trust\n{}\n", hba.join("\n")),
-        );
+        let hba = if options.hba.is_empty() { &everybody[..] } else { options.hba };
+        self.write("data/pg_hba.conf", &format!("local all postgres trust\n{}\n", hba.join("\n")));
     }
 
     /// Over TCP, as superuser, to the database `postgres`.
@@ -183,11 +144,7 @@ impl Cluster {
     }
 
     fn socket_conninfo_of(&self, dbname: &str) -> String {
-        format!(
-            "host={} port={} user=postgres dbname={dbname}",
-            self.socket_dir().display(),
-            self.port
-        )
+        format!("host={} port={} user=postgres dbname={dbname}", self.socket_dir().display(), self.port)
     }
 
     /// The port, on 127.0.0.1 and of the socket.
@@ -220,36 +177,14 @@ impl Cluster {
 
     fn psql_in(&self, dbname: &str, sql: &str) -> String {
         let mut psql = Command::new(program("psql"));
-        psql.args([
-            "-XqAt",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-f",
-            "-",
-            "-d",
-            &self.socket_conninfo_of(dbname),
-        ]);
+        psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-f", "-", "-d", &self.socket_conninfo_of(dbname)]);
         without_pg_environment(&mut psql);
-        psql.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = psql.spawn().expect("no psql");
-        child
-            .stdin
-            .take()
-            .expect("piped")
-            .write_all(sql.as_bytes())
-            .expect("psql does not read");
+        child.stdin.take().expect("piped").write_all(sql.as_bytes()).expect("psql does not read");
         let output = child.wait_with_output().expect("psql is lost");
-        assert!(
-            output.status.success(),
-            "psql: {sql}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout)
-            .expect("UTF-8")
-            .trim_end_matches('\n')
-            .to_owned()
+        assert!(output.status.success(), "psql: {sql}\n{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8").trim_end_matches('\n').to_owned()
     }
 
     /// A database of its own for one test.
@@ -257,10 +192,7 @@ impl Cluster {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.psql(&format!("CREATE DATABASE {name}"));
-        Database {
-            cluster: self,
-            name,
-        }
+        Database { cluster: self, name }
     }
 
     /// Stops the server, ending all connections; the directory stays.
@@ -303,15 +235,12 @@ impl Cluster {
     pub fn write(&self, name: &str, content: &str) {
         let path = self.dir.join(name);
         fs::write(&path, content).expect("cannot write into the cluster");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
-            .expect("cannot set permissions");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("cannot set permissions");
         give_away(&path);
     }
 
     fn copy_tls(&self, files: TlsFiles<'_>) {
-        let read = |path: &Path| {
-            fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        };
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         self.write("data/server.crt", &read(files.certificate));
         self.write("data/server.key", &read(files.key));
         if let Some(roots) = files.client_roots {
@@ -326,11 +255,7 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let state = fs::read_to_string(self.pid_file()).unwrap_or_default();
-            if state
-                .lines()
-                .nth(7)
-                .is_some_and(|line| ["ready", "standby"].contains(&line.trim()))
-            {
+            if state.lines().nth(7).is_some_and(|line| ["ready", "standby"].contains(&line.trim())) {
                 return Ok(());
             }
             let log = self.log().split_off(seen);
@@ -346,10 +271,7 @@ impl Cluster {
     }
 
     fn command(&self, command: &str) {
-        let mut supervisor = self
-            .supervisor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         let pipe = supervisor.stdin.as_mut().expect("piped");
         writeln!(pipe, "{command}").expect("the supervisor is gone");
     }
@@ -357,11 +279,7 @@ impl Cluster {
     fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done() {
-            assert!(
-                Instant::now() < deadline,
-                "Postgres does not {what}:\n{}",
-                self.log()
-            );
+            assert!(Instant::now() < deadline, "Postgres does not {what}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -369,10 +287,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let supervisor = self
-            .supervisor
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let supervisor = self.supervisor.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(supervisor.stdin.take());
         let _ = supervisor.wait();
     }
@@ -408,22 +323,10 @@ impl Database<'_> {
 
 /// A program of the newest Postgres that is installed where Debian puts them, else of PATH.
 pub fn program(name: &str) -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let with_number = versions.filter_map(|entry| {
-        Some((
-            entry.file_name().to_str()?.parse::<u32>().ok()?,
-            entry.path(),
-        ))
-    });
-    let installed = with_number
-        .map(|(version, dir)| (version, dir.join("bin").join(name)))
-        .filter(|(_, path)| path.exists());
-    installed
-        .max()
-        .map_or_else(|| PathBuf::from(name), |(_, path)| path)
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let with_number = versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())));
+    let installed = with_number.map(|(version, dir)| (version, dir.join("bin").join(name))).filter(|(_, path)| path.exists());
+    installed.max().map_or_else(|| PathBuf::from(name), |(_, path)| path)
 }
 
 /// Tests must not depend on who runs them.
@@ -455,8 +358,7 @@ fn unprivileged(program: impl AsRef<OsStr>) -> Command {
 
 fn give_away(path: &Path) {
     if let Some(user) = server_user() {
-        chown(path, Some(user.uid), Some(user.gid))
-            .expect("cannot give a file to the server's user");
+        chown(path, Some(user.uid), Some(user.gid)).expect("cannot give a file to the server's user");
     }
 }
 
@@ -475,20 +377,10 @@ fn server_user() -> Option<ServerUser> {
         }
         let users = fs::read_to_string("/etc/passwd").expect("no list of users");
         let find = |name: &str| {
-            let fields = users
-                .lines()
-                .map(|line| line.split(':').collect::<Vec<_>>())
-                .find(|fields| fields[0] == name)?;
-            Some(ServerUser {
-                uid: fields.get(2)?.parse().ok()?,
-                gid: fields.get(3)?.parse().ok()?,
-            })
+            let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)?;
+            Some(ServerUser { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
         };
-        Some(
-            find("postgres")
-                .or_else(|| find("nobody"))
-                .expect("no user to run Postgres as"),
-        )
+        Some(find("postgres").or_else(|| find("nobody")).expect("no user to run Postgres as"))
     })
 }
 

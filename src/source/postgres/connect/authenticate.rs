@@ -27,8 +27,7 @@ fn next_step(wire: &mut Wire, attempt: &Attempt<'_>) -> Result<Step, ConnectErro
     loop {
         match wire.next_message(STARTUP_MESSAGE_BYTES).map_err(failed)? {
             Message::Other { tag: b'R', body } => {
-                return Step::parse(body)
-                    .ok_or_else(|| failed(unexpected("a malformed authentication")));
+                return Step::parse(body).ok_or_else(|| failed(unexpected("a malformed authentication")));
             }
             Message::Error(error) => return Err(ConnectError::refused(attempt, *error)),
             // A notice, or the list of protocol options it does not know.
@@ -90,11 +89,7 @@ pub(super) fn authenticate(wire: &mut Wire, attempt: &Attempt<'_>) -> Result<(),
     }
 }
 
-fn send_password(
-    wire: &mut Wire,
-    attempt: &Attempt<'_>,
-    password: &str,
-) -> Result<(), ConnectError> {
+fn send_password(wire: &mut Wire, attempt: &Attempt<'_>, password: &str) -> Result<(), ConnectError> {
     let sent = wire.send(&message(b'p', &[password.as_bytes(), b"\0"]));
     sent.map_err(|cause| ConnectError::unreachable(attempt, cause))
 }
@@ -104,10 +99,7 @@ fn scram(wire: &mut Wire, attempt: &Attempt<'_>, mechanisms: &[u8]) -> Result<()
     let password = password(attempt)?.as_bytes();
     let (mechanism, binding) = choose_mechanism(wire, attempt, mechanisms)?;
     let failed = |cause: io::Error| {
-        let problem = format!(
-            "Postgres at {attempt} did not prove that it knows the password of user `{}`",
-            attempt.info.user
-        );
+        let problem = format!("Postgres at {attempt} did not prove that it knows the password of user `{}`", attempt.info.user);
         ConnectError::authentication(problem).caused_by(cause)
     };
     let send = |wire: &mut Wire, parts: &[&[u8]]| {
@@ -129,32 +121,16 @@ fn scram(wire: &mut Wire, attempt: &Attempt<'_>, mechanisms: &[u8]) -> Result<()
     scram.finish(&proof).map_err(failed)
 }
 
-fn choose_mechanism(
-    wire: &Wire,
-    attempt: &Attempt<'_>,
-    offered: &[u8],
-) -> Result<(&'static str, sasl::ChannelBinding), ConnectError> {
+fn choose_mechanism(wire: &Wire, attempt: &Attempt<'_>, offered: &[u8]) -> Result<(&'static str, sasl::ChannelBinding), ConnectError> {
     let wanted = attempt.info.channel_binding;
-    let offers = |name: &str| {
-        offered
-            .split(|byte| *byte == 0)
-            .any(|mechanism| mechanism == name.as_bytes())
-    };
-    let certificate = wire
-        .stream()
-        .peer_certificate()
-        .filter(|_| wanted != ChannelBinding::Disable);
+    let offers = |name: &str| offered.split(|byte| *byte == 0).any(|mechanism| mechanism == name.as_bytes());
+    let certificate = wire.stream().peer_certificate().filter(|_| wanted != ChannelBinding::Disable);
     let end_point = certificate.and_then(tls::server_end_point);
     match end_point {
-        Some(hash) if offers(sasl::SCRAM_SHA_256_PLUS) => Ok((
-            sasl::SCRAM_SHA_256_PLUS,
-            sasl::ChannelBinding::tls_server_end_point(hash),
-        )),
+        Some(hash) if offers(sasl::SCRAM_SHA_256_PLUS) => Ok((sasl::SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(hash))),
         _ if wanted == ChannelBinding::Require => Err(no_channel_binding(attempt)),
         _ if !offers(sasl::SCRAM_SHA_256) => {
-            let problem = format!(
-                "Postgres at {attempt} offers no SASL mechanism that is supported here; SCRAM-SHA-256 is"
-            );
+            let problem = format!("Postgres at {attempt} offers no SASL mechanism that is supported here; SCRAM-SHA-256 is");
             Err(ConnectError::authentication(problem))
         }
         // Tells a server that did offer it that somebody in between has struck it out.
@@ -171,12 +147,7 @@ fn password<'a>(attempt: &Attempt<'a>) -> Result<&'a str, ConnectError> {
         );
         ConnectError::authentication(problem)
     };
-    attempt
-        .host
-        .password
-        .as_ref()
-        .map(|password| password.reveal())
-        .ok_or_else(missing)
+    attempt.host.password.as_ref().map(|password| password.reveal()).ok_or_else(missing)
 }
 
 fn no_channel_binding(attempt: &Attempt<'_>) -> ConnectError {

@@ -24,10 +24,7 @@ pub(super) struct BackendKey {
 impl BackendKey {
     pub(super) fn parse(body: &[u8]) -> Option<BackendKey> {
         let (process, secret) = body.split_first_chunk()?;
-        Some(BackendKey {
-            process: i32::from_be_bytes(*process),
-            secret: *secret.first_chunk()?,
-        })
+        Some(BackendKey { process: i32::from_be_bytes(*process), secret: *secret.first_chunk()? })
     }
 }
 
@@ -45,13 +42,7 @@ struct Inner {
 
 impl CancelToken {
     pub(super) fn new(connector: Connector, target: Target, key: BackendKey) -> CancelToken {
-        CancelToken {
-            inner: Arc::new(Inner {
-                connector,
-                target,
-                key,
-            }),
-        }
+        CancelToken { inner: Arc::new(Inner { connector, target, key }) }
     }
 
     /// Asks the server to cancel what the connection is doing, encrypted as the connection is, and returns when the
@@ -60,31 +51,16 @@ impl CancelToken {
     /// # Errors
     /// If the server cannot be reached. Whether there was anything to cancel is not known.
     pub fn cancel(&self) -> Result<(), ConnectError> {
-        let Inner {
-            connector,
-            target,
-            key,
-        } = &*self.inner;
+        let Inner { connector, target, key } = &*self.inner;
         let (info, attempt) = (&connector.shared.info, connector.attempt(target));
         let deadline = Some(Instant::now() + info.connect_timeout.unwrap_or(PATIENCE));
         let unreachable = |cause: io::Error| ConnectError::unreachable(&attempt, cause);
         let socket = socket::connect(&target.address, info, deadline).map_err(unreachable)?;
-        let encryption = if target.encrypted {
-            Encryption::Tls
-        } else {
-            Encryption::Plain
-        };
-        let stream = startup::encrypt(
-            socket,
-            encryption,
-            connector.shared.tls.as_ref(),
-            &attempt,
-            deadline,
-        )?;
+        let encryption = if target.encrypted { Encryption::Tls } else { Encryption::Plain };
+        let stream = startup::encrypt(socket, encryption, connector.shared.tls.as_ref(), &attempt, deadline)?;
         let mut wire = Wire::new(stream, deadline);
         let process = key.process.to_be_bytes();
-        wire.send(&untagged(&[CANCEL_REQUEST, &process, &key.secret]))
-            .map_err(unreachable)?;
+        wire.send(&untagged(&[CANCEL_REQUEST, &process, &key.secret])).map_err(unreachable)?;
         // The server hangs up when it has passed the signal on.
         wire.wait_for_end();
         Ok(())
@@ -97,8 +73,6 @@ impl CancelToken {
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelToken")
-            .field("backend_pid", &self.backend_pid())
-            .finish_non_exhaustive()
+        f.debug_struct("CancelToken").field("backend_pid", &self.backend_pid()).finish_non_exhaustive()
     }
 }

@@ -24,39 +24,22 @@ impl Connector {
             None => {
                 self.raw()?.close();
                 let found = self.shared.settled.lock().clone();
-                found.ok_or_else(|| {
-                    ConnectError::config(
-                        "the server was forgotten while a connection to it was being made",
-                    )
-                })?
+                found.ok_or_else(|| ConnectError::config("the server was forgotten while a connection to it was being made"))?
             }
         };
         let config = self.client_config(&target);
         if !target.encrypted {
-            return config
-                .connect(postgres::NoTls)
-                .map_err(|error| ConnectError::from_client(error, &self.attempt(&target)));
+            return config.connect(postgres::NoTls).map_err(|error| ConnectError::from_client(error, &self.attempt(&target)));
         }
-        let tls = self
-            .shared
-            .tls
-            .as_ref()
-            .ok_or_else(|| ConnectError::config("TLS is not set up"))?;
-        let tls = tls
-            .config(verified_name(&target.host))
-            .map_err(ConnectError::tls_setup)?;
-        config
-            .connect(MakeRustlsConnect::new(tls))
-            .map_err(|error| ConnectError::from_client(error, &self.attempt(&target)))
+        let tls = self.shared.tls.as_ref().ok_or_else(|| ConnectError::config("TLS is not set up"))?;
+        let tls = tls.config(verified_name(&target.host)).map_err(ConnectError::tls_setup)?;
+        config.connect(MakeRustlsConnect::new(tls)).map_err(|error| ConnectError::from_client(error, &self.attempt(&target)))
     }
 
     fn client_config(&self, target: &Target) -> postgres::Config {
         let info = &self.shared.info;
         let mut config = postgres::Config::new();
-        config
-            .user(&info.user)
-            .dbname(&info.dbname)
-            .application_name(&info.application_name);
+        config.user(&info.user).dbname(&info.dbname).application_name(&info.application_name);
         if let Some(options) = &info.options {
             config.options(options);
         }
@@ -64,25 +47,14 @@ impl Connector {
             config.password(password.reveal());
         }
         match &target.address {
-            Address::Unix { dir, port } => config
-                .host_path(dir.replacen('@', "\0", usize::from(dir.starts_with('@'))))
-                .port(*port),
+            Address::Unix { dir, port } => config.host_path(dir.replacen('@', "\0", usize::from(dir.starts_with('@')))).port(*port),
             Address::Tcp(address) => {
                 // The name is for the handshake alone; the verifier knows what to verify.
-                let name = tls::server_name(verified_name(&target.host))
-                    .to_str()
-                    .into_owned();
-                config
-                    .host(&name)
-                    .hostaddr(address.ip())
-                    .port(address.port())
+                let name = tls::server_name(verified_name(&target.host)).to_str().into_owned();
+                config.host(&name).hostaddr(address.ip()).port(address.port())
             }
         };
-        config.ssl_mode(if target.encrypted {
-            postgres::config::SslMode::Require
-        } else {
-            postgres::config::SslMode::Disable
-        });
+        config.ssl_mode(if target.encrypted { postgres::config::SslMode::Require } else { postgres::config::SslMode::Disable });
         if info.ssl.negotiation == SslNegotiation::Direct {
             config.ssl_negotiation(postgres::config::SslNegotiation::Direct);
         }
@@ -134,22 +106,12 @@ impl ConnectError {
         }
         let system = find::<io::Error>(&error).map(io::Error::kind);
         match (find::<rustls::Error>(&error).is_some(), system) {
-            (true, _) => ConnectError::new(
-                ConnectErrorKind::Tls,
-                format!("no TLS with Postgres at {attempt}"),
-            )
-            .caused_by(error),
+            (true, _) => ConnectError::new(ConnectErrorKind::Tls, format!("no TLS with Postgres at {attempt}")).caused_by(error),
             (false, Some(_)) => {
-                let problem = format!(
-                    "cannot reach Postgres at {attempt}: is the server running and accepting connections there?"
-                );
+                let problem = format!("cannot reach Postgres at {attempt}: is the server running and accepting connections there?");
                 ConnectError::new(ConnectErrorKind::Unreachable, problem).caused_by(error)
             }
-            (false, None) => ConnectError::new(
-                ConnectErrorKind::Other,
-                format!("no connection to Postgres at {attempt}"),
-            )
-            .caused_by(error),
+            (false, None) => ConnectError::new(ConnectErrorKind::Other, format!("no connection to Postgres at {attempt}")).caused_by(error),
         }
     }
 }

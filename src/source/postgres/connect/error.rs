@@ -63,11 +63,7 @@ impl ConnectError {
             | ConnectErrorKind::StartingUp
             | ConnectErrorKind::NoSuitableHost => true,
             // Connection trouble, out of resources, an operator's intervention.
-            _ => self.server_error().is_some_and(|error| {
-                ["08", "53", "57P"]
-                    .iter()
-                    .any(|class| error.sqlstate.starts_with(class))
-            }),
+            _ => self.server_error().is_some_and(|error| ["08", "53", "57P"].iter().any(|class| error.sqlstate.starts_with(class))),
         }
     }
 
@@ -78,13 +74,7 @@ impl ConnectError {
     }
 
     pub(super) fn new(kind: ConnectErrorKind, problem: impl Into<String>) -> ConnectError {
-        ConnectError(Box::new(Inner {
-            kind,
-            problem: problem.into(),
-            source: None,
-            tried: Vec::new(),
-            encrypted: false,
-        }))
+        ConnectError(Box::new(Inner { kind, problem: problem.into(), source: None, tried: Vec::new(), encrypted: false }))
     }
 
     pub(super) fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> ConnectError {
@@ -101,16 +91,14 @@ impl ConnectError {
     }
 
     pub(super) fn no_tls(attempt: &Attempt<'_>) -> ConnectError {
-        let problem = format!(
-            "Postgres at {attempt} has no TLS, and `sslmode` insists on it; turn `ssl` on there, or use `sslmode=prefer`"
-        );
+        let problem =
+            format!("Postgres at {attempt} has no TLS, and `sslmode` insists on it; turn `ssl` on there, or use `sslmode=prefer`");
         ConnectError::new(ConnectErrorKind::Tls, problem)
     }
 
     /// What the error says has not been authenticated by anything, so it is not shown.
     pub(super) fn no_answer_to_tls(attempt: &Attempt<'_>) -> ConnectError {
-        let problem =
-            format!("Postgres at {attempt} could not answer the request for TLS; its log says why");
+        let problem = format!("Postgres at {attempt} could not answer the request for TLS; its log says why");
         ConnectError::new(ConnectErrorKind::Unreachable, problem)
     }
 
@@ -123,11 +111,7 @@ impl ConnectError {
     }
 
     pub(super) fn unresolved(name: &str, cause: io::Error) -> ConnectError {
-        ConnectError::new(
-            ConnectErrorKind::Unreachable,
-            format!("cannot find the host `{name}`: is the name right?"),
-        )
-        .caused_by(cause)
+        ConnectError::new(ConnectErrorKind::Unreachable, format!("cannot find the host `{name}`: is the name right?")).caused_by(cause)
     }
 
     /// Trouble with the socket, or with TLS on it.
@@ -135,35 +119,20 @@ impl ConnectError {
         if let Some(tls) = find::<rustls::Error>(&cause) {
             let explained = tls::explain(tls, &attempt.info.ssl.root);
             let why = explained.map_or_else(String::new, |why| format!(": {why}"));
-            return ConnectError::new(
-                ConnectErrorKind::Tls,
-                format!("no TLS with Postgres at {attempt}{why}"),
-            )
-            .caused_by(cause);
+            return ConnectError::new(ConnectErrorKind::Tls, format!("no TLS with Postgres at {attempt}{why}")).caused_by(cause);
         }
         let problem = match cause.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-                let waited = attempt
-                    .info
-                    .connect_timeout
-                    .map_or_else(String::new, |time| format!(" within {} s", time.as_secs()));
-                format!(
-                    "no answer from Postgres at {attempt}{waited}: is the server busy, or a firewall in between?"
-                )
+                let waited = attempt.info.connect_timeout.map_or_else(String::new, |time| format!(" within {} s", time.as_secs()));
+                format!("no answer from Postgres at {attempt}{waited}: is the server busy, or a firewall in between?")
             }
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => {
-                format!(
-                    "the server at {attempt} hung up before the connection was ready: is that Postgres?"
-                )
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                format!("the server at {attempt} hung up before the connection was ready: is that Postgres?")
             }
             io::ErrorKind::PermissionDenied => {
                 format!("no access to Postgres at {attempt}: may this user use the socket?")
             }
-            _ => format!(
-                "cannot reach Postgres at {attempt}: is the server running and accepting connections there?"
-            ),
+            _ => format!("cannot reach Postgres at {attempt}: is the server running and accepting connections there?"),
         };
         ConnectError::new(ConnectErrorKind::Unreachable, problem).caused_by(cause)
     }
@@ -172,14 +141,10 @@ impl ConnectError {
         match error {
             WireError::Server(error) => ConnectError::refused(attempt, *error),
             WireError::Io(cause) => ConnectError::unreachable(attempt, cause),
-            WireError::Closed => {
-                ConnectError::unreachable(attempt, io::ErrorKind::UnexpectedEof.into())
+            WireError::Closed => ConnectError::unreachable(attempt, io::ErrorKind::UnexpectedEof.into()),
+            error @ WireError::Protocol(_) => {
+                ConnectError::new(ConnectErrorKind::Other, format!("no Postgres at {attempt}: is the port right?")).caused_by(error)
             }
-            error @ WireError::Protocol(_) => ConnectError::new(
-                ConnectErrorKind::Other,
-                format!("no Postgres at {attempt}: is the port right?"),
-            )
-            .caused_by(error),
         }
     }
 
@@ -199,20 +164,11 @@ impl ConnectError {
                     "Postgres at {attempt} does not let user `{user}` in; does the role exist, and does pg_hba.conf let it in from here?"
                 ),
             ),
-            "42501" => (
-                ConnectErrorKind::Authentication,
-                format!(
-                    "user `{user}` may not connect to database `{dbname}` of Postgres at {attempt}"
-                ),
-            ),
-            "3D000" => (
-                ConnectErrorKind::Database,
-                format!("Postgres at {attempt} has no database `{dbname}`"),
-            ),
-            "55000" => (
-                ConnectErrorKind::Database,
-                format!("database `{dbname}` of Postgres at {attempt} takes no connections"),
-            ),
+            "42501" => {
+                (ConnectErrorKind::Authentication, format!("user `{user}` may not connect to database `{dbname}` of Postgres at {attempt}"))
+            }
+            "3D000" => (ConnectErrorKind::Database, format!("Postgres at {attempt} has no database `{dbname}`")),
+            "55000" => (ConnectErrorKind::Database, format!("database `{dbname}` of Postgres at {attempt} takes no connections")),
             "53300" => (
                 ConnectErrorKind::TooManyConnections,
                 format!(
@@ -221,14 +177,9 @@ impl ConnectError {
             ),
             "57P03" => (
                 ConnectErrorKind::StartingUp,
-                format!(
-                    "Postgres at {attempt} is up and takes no connections: it is starting, stopping or recovering"
-                ),
+                format!("Postgres at {attempt} is up and takes no connections: it is starting, stopping or recovering"),
             ),
-            _ => (
-                ConnectErrorKind::Other,
-                format!("Postgres at {attempt} refused the connection"),
-            ),
+            _ => (ConnectErrorKind::Other, format!("Postgres at {attempt} refused the connection")),
         };
         ConnectError::new(kind, problem).caused_by(error)
     }
@@ -240,20 +191,14 @@ impl ConnectError {
 
     /// Whether the same server may do better without encryption, if this was `encrypted`, or else with it.
     pub(super) fn may_be_about_encryption(&self, encrypted: bool) -> bool {
-        let refused = self
-            .server_error()
-            .is_some_and(|error| error.sqlstate == "28000");
+        let refused = self.server_error().is_some_and(|error| error.sqlstate == "28000");
         self.kind() == ConnectErrorKind::Tls || refused && self.0.encrypted == encrypted
     }
 
     /// Mentions another attempt that came to nothing.
     pub(super) fn after(mut self, how: &str, other: &ConnectError) -> ConnectError {
-        let cause = other
-            .source()
-            .map_or_else(String::new, |cause| format!(" ({cause})"));
-        self.0
-            .tried
-            .push(format!("{how}: {}{cause}", other.0.problem));
+        let cause = other.source().map_or_else(String::new, |cause| format!(" ({cause})"));
+        self.0.tried.push(format!("{how}: {}{cause}", other.0.problem));
         self.0.tried.extend(other.0.tried.iter().cloned());
         self
     }
@@ -266,12 +211,8 @@ pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> 
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        let wrapped = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        next = wrapped
-            .map(|wrapped| wrapped as _)
-            .or_else(|| error.source());
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|wrapped| wrapped as _).or_else(|| error.source());
     }
     None
 }
@@ -279,10 +220,7 @@ pub(super) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.problem)?;
-        self.0
-            .tried
-            .iter()
-            .try_for_each(|tried| write!(f, "; {tried}"))
+        self.0.tried.iter().try_for_each(|tried| write!(f, "; {tried}"))
     }
 }
 

@@ -31,34 +31,22 @@ impl Connector {
     }
 
     /// Tries one address after another.
-    fn try_host(
-        &self,
-        host: &Host,
-        wanted: TargetSession,
-    ) -> Result<(RawConnection, Target), ConnectError> {
+    fn try_host(&self, host: &Host, wanted: TargetSession) -> Result<(RawConnection, Target), ConnectError> {
         let mut last = None;
         for address in addresses(host, &self.shared.info)? {
             match self.try_address(host, &address) {
                 Ok(mut connection) => {
-                    let target = Target {
-                        host: host.clone(),
-                        encrypted: connection.is_encrypted(),
-                        address,
-                    };
+                    let target = Target { host: host.clone(), encrypted: connection.is_encrypted(), address };
                     return match suits(&mut connection, wanted) {
                         Ok(None) => Ok((connection, target)),
                         Ok(Some(mismatch)) => {
                             connection.close();
-                            Err(ConnectError::unsuitable(format!(
-                                "Postgres at {target} {mismatch}"
-                            )))
+                            Err(ConnectError::unsuitable(format!("Postgres at {target} {mismatch}")))
                         }
                         Err(error) => Err(ConnectError::wire(&self.attempt(&target), error)),
                     };
                 }
-                Err(error) if error.kind() == ConnectErrorKind::Unreachable => {
-                    last = Some(with_earlier(error, last))
-                }
+                Err(error) if error.kind() == ConnectErrorKind::Unreachable => last = Some(with_earlier(error, last)),
                 Err(error) => return Err(with_earlier(error, last)),
             }
         }
@@ -72,38 +60,23 @@ impl Connector {
             return open(Encryption::Plain);
         }
         match (self.shared.info.ssl.mode, self.shared.tls.is_some()) {
-            (SslMode::Disable, _) | (SslMode::Allow | SslMode::Prefer, false) => {
-                open(Encryption::Plain)
-            }
-            (SslMode::Allow, true) => open(Encryption::Plain).or_else(|first| {
-                match first.may_be_about_encryption(false) {
-                    true => {
-                        open(Encryption::Tls).map_err(|error| error.after("without TLS", &first))
-                    }
-                    false => Err(first),
-                }
+            (SslMode::Disable, _) | (SslMode::Allow | SslMode::Prefer, false) => open(Encryption::Plain),
+            (SslMode::Allow, true) => open(Encryption::Plain).or_else(|first| match first.may_be_about_encryption(false) {
+                true => open(Encryption::Tls).map_err(|error| error.after("without TLS", &first)),
+                false => Err(first),
             }),
-            (SslMode::Prefer, true) => open(Encryption::TlsIfOffered).or_else(|first| match first
-                .may_be_about_encryption(true)
-            {
+            (SslMode::Prefer, true) => open(Encryption::TlsIfOffered).or_else(|first| match first.may_be_about_encryption(true) {
                 true => open(Encryption::Plain).map_err(|error| error.after("with TLS", &first)),
                 false => Err(first),
             }),
-            (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, _) => {
-                open(Encryption::Tls)
-            }
+            (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, _) => open(Encryption::Tls),
         }
     }
 }
 
 /// Whether another host may be tried.
 fn goes_on(error: &ConnectError) -> bool {
-    matches!(
-        error.kind(),
-        ConnectErrorKind::Unreachable
-            | ConnectErrorKind::StartingUp
-            | ConnectErrorKind::NoSuitableHost
-    )
+    matches!(error.kind(), ConnectErrorKind::Unreachable | ConnectErrorKind::StartingUp | ConnectErrorKind::NoSuitableHost)
 }
 
 fn with_earlier(error: ConnectError, earlier: Option<ConnectError>) -> ConnectError {
@@ -117,14 +90,9 @@ fn addresses(host: &Host, info: &ConnInfo) -> Result<Vec<Address>, ConnectError>
     let port = host.port;
     match (&host.place, host.address) {
         (_, Some(address)) => Ok(vec![Address::Tcp(SocketAddr::new(address, port))]),
-        (Place::Socket(dir), None) => Ok(vec![Address::Unix {
-            dir: dir.clone(),
-            port,
-        }]),
+        (Place::Socket(dir), None) => Ok(vec![Address::Unix { dir: dir.clone(), port }]),
         (Place::Name(name), None) => {
-            let found = (name.as_str(), port)
-                .to_socket_addrs()
-                .map_err(|cause| ConnectError::unresolved(name, cause))?;
+            let found = (name.as_str(), port).to_socket_addrs().map_err(|cause| ConnectError::unresolved(name, cause))?;
             let found: Vec<_> = found.map(Address::Tcp).collect();
             Ok(in_order(&found, info).into_iter().cloned().collect())
         }
@@ -143,10 +111,7 @@ fn in_order<'t, T>(all: &'t [T], info: &ConnInfo) -> Vec<&'t T> {
 }
 
 /// What is wrong with this server for `wanted`, if anything.
-fn suits(
-    connection: &mut RawConnection,
-    wanted: TargetSession,
-) -> Result<Option<&'static str>, WireError> {
+fn suits(connection: &mut RawConnection, wanted: TargetSession) -> Result<Option<&'static str>, WireError> {
     let mismatch = match wanted {
         TargetSession::Any | TargetSession::PreferStandby => None,
         TargetSession::ReadWrite if is_read_only(connection)? => Some("does not accept writes"),
@@ -162,17 +127,12 @@ fn suits(
 fn is_standby(connection: &mut RawConnection) -> Result<bool, WireError> {
     match connection.parameter("in_hot_standby") {
         Some(value) => Ok(value == "on"),
-        None => {
-            answer(connection, "SELECT pg_catalog.pg_is_in_recovery()").map(|value| value == "t")
-        }
+        None => answer(connection, "SELECT pg_catalog.pg_is_in_recovery()").map(|value| value == "t"),
     }
 }
 
 fn is_read_only(connection: &mut RawConnection) -> Result<bool, WireError> {
-    match (
-        connection.parameter("default_transaction_read_only"),
-        connection.parameter("in_hot_standby"),
-    ) {
+    match (connection.parameter("default_transaction_read_only"), connection.parameter("in_hot_standby")) {
         (Some(default), Some(standby)) => Ok(default == "on" || standby == "on"),
         _ => answer(connection, "SHOW transaction_read_only").map(|value| value == "on"),
     }
@@ -180,10 +140,6 @@ fn is_read_only(connection: &mut RawConnection) -> Result<bool, WireError> {
 
 fn answer(connection: &mut RawConnection, sql: &str) -> Result<String, WireError> {
     let rows = connection.simple(sql)?;
-    let value = rows
-        .into_iter()
-        .next()
-        .and_then(|row| row.into_iter().next())
-        .flatten();
+    let value = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
     value.ok_or_else(|| WireError::Protocol(format!("no answer to {sql}")))
 }

@@ -12,11 +12,7 @@ use crate::source::postgres::conninfo::{ConnInfo, Host};
 use crate::source::postgres::wire::{Socket, remaining};
 
 /// Connects, with the time that is left as the timeout of the socket.
-pub(super) fn connect(
-    address: &Address,
-    info: &ConnInfo,
-    deadline: Option<Instant>,
-) -> io::Result<Socket> {
+pub(super) fn connect(address: &Address, info: &ConnInfo, deadline: Option<Instant>) -> io::Result<Socket> {
     let socket = match address {
         Address::Tcp(address) => {
             let stream = match deadline {
@@ -56,10 +52,7 @@ fn configure(stream: &TcpStream, info: &ConnInfo) -> io::Result<()> {
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(timeout) = info.tcp_user_timeout {
-        sockopt::set_tcp_user_timeout(
-            stream,
-            u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
-        )?;
+        sockopt::set_tcp_user_timeout(stream, u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))?;
     }
     Ok(())
 }
@@ -87,18 +80,13 @@ fn check_peer(stream: &UnixStream, wanted: &str) -> io::Result<()> {
     if actual == expected {
         return Ok(());
     }
-    let problem = format!(
-        "`requirepeer={wanted}`: the server runs as another user (uid {actual}, not {expected})"
-    );
+    let problem = format!("`requirepeer={wanted}`: the server runs as another user (uid {actual}, not {expected})");
     Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn check_peer(_: &UnixStream, _: &str) -> io::Result<()> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "`requirepeer` is not supported on this system",
-    ))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "`requirepeer` is not supported on this system"))
 }
 
 /// From the local user database; users of a directory service go by number.
@@ -108,17 +96,8 @@ fn uid_of(name: &str) -> io::Result<u32> {
         return Ok(uid);
     }
     let users = std::fs::read_to_string("/etc/passwd")?;
-    let fields = users
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>());
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let mut matching = fields.filter(|fields| fields.first() == Some(&name));
-    let uid = matching
-        .next()
-        .and_then(|fields| fields.get(2)?.parse().ok());
-    uid.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("`requirepeer={name}`: no such local user; give its number"),
-        )
-    })
+    let uid = matching.next().and_then(|fields| fields.get(2)?.parse().ok());
+    uid.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("`requirepeer={name}`: no such local user; give its number")))
 }

@@ -52,10 +52,7 @@ pub(super) fn encrypt(
             b'N' => return Err(ConnectError::no_tls(attempt)),
             b'E' => return Err(ConnectError::no_answer_to_tls(attempt)),
             other => {
-                let problem = WireError::Protocol(format!(
-                    "answer {:?} to the request for TLS",
-                    char::from(other)
-                ));
+                let problem = WireError::Protocol(format!("answer {:?} to the request for TLS", char::from(other)));
                 return Err(ConnectError::wire(attempt, problem));
             }
         }
@@ -77,23 +74,14 @@ fn ask_for_tls(socket: &mut Socket) -> io::Result<u8> {
 /// Introduces us, proves who we are, and waits until the server is ready.
 pub(super) fn start(wire: &mut Wire, attempt: &Attempt<'_>) -> Result<Greeting, ConnectError> {
     let failed = |error: WireError| ConnectError::wire(attempt, error);
-    wire.send(&startup_message(attempt))
-        .map_err(|cause| failed(cause.into()))?;
+    wire.send(&startup_message(attempt)).map_err(|cause| failed(cause.into()))?;
     authenticate(wire, attempt)?;
-    let mut greeting = Greeting {
-        parameters: BTreeMap::new(),
-        key: BackendKey::default(),
-    };
+    let mut greeting = Greeting { parameters: BTreeMap::new(), key: BackendKey::default() };
     loop {
         match wire.next_message(STARTUP_MESSAGE_BYTES).map_err(failed)? {
-            Message::ParameterStatus { name, value } => drop(
-                greeting
-                    .parameters
-                    .insert(name.to_owned(), value.to_owned()),
-            ),
+            Message::ParameterStatus { name, value } => drop(greeting.parameters.insert(name.to_owned(), value.to_owned())),
             Message::Other { tag: b'K', body } => {
-                greeting.key =
-                    BackendKey::parse(body).ok_or_else(|| failed(unexpected("a malformed key")))?
+                greeting.key = BackendKey::parse(body).ok_or_else(|| failed(unexpected("a malformed key")))?
             }
             Message::Error(error) => return Err(ConnectError::refused(attempt, *error)),
             Message::Ready(_) => return Ok(greeting),
@@ -105,10 +93,7 @@ pub(super) fn start(wire: &mut Wire, attempt: &Attempt<'_>) -> Result<Greeting, 
 
 fn startup_message(attempt: &Attempt<'_>) -> Vec<u8> {
     let info = attempt.info;
-    let mut text = format!(
-        "user\0{}\0database\0{}\0client_encoding\0UTF8\0",
-        info.user, info.dbname
-    );
+    let mut text = format!("user\0{}\0database\0{}\0client_encoding\0UTF8\0", info.user, info.dbname);
     text.push_str(&format!("application_name\0{}\0", info.application_name));
     if let Some(options) = &info.options {
         text.push_str(&format!("options\0{options}\0"));

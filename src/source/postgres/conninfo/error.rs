@@ -28,9 +28,7 @@ pub enum Origin {
 impl Origin {
     pub(super) fn in_text(text: &str, byte: usize) -> Origin {
         let before = text.get(..byte).unwrap_or(text);
-        Origin::Text {
-            column: before.chars().count() + 1,
-        }
+        Origin::Text { column: before.chars().count() + 1 }
     }
 }
 
@@ -57,11 +55,7 @@ pub struct ConnInfoError {
 
 impl ConnInfoError {
     pub(super) fn new(origin: Origin, problem: impl Into<String>) -> ConnInfoError {
-        ConnInfoError {
-            origin,
-            problem: problem.into(),
-            source: None,
-        }
+        ConnInfoError { origin, problem: problem.into(), source: None }
     }
 
     pub(super) fn caused_by(mut self, cause: std::io::Error) -> ConnInfoError {

@@ -55,10 +55,7 @@ impl fmt::Display for Host {
 }
 
 /// Reads the lists, without passwords.
-pub(super) fn read(
-    settings: &Settings,
-    around: &Surroundings<'_>,
-) -> Result<Vec<Host>, ConnInfoError> {
+pub(super) fn read(settings: &Settings, around: &Surroundings<'_>) -> Result<Vec<Host>, ConnInfoError> {
     let names = list(settings.non_empty("host"));
     let addresses = list(settings.non_empty("hostaddr"));
     let ports = ports(settings)?;
@@ -66,30 +63,21 @@ pub(super) fn read(
     if let (Some(names), Some(hostaddr)) = (&names, settings.non_empty("hostaddr"))
         && names.len() != count
     {
-        return Err(hostaddr.error(format!(
-            "{count} addresses in `hostaddr` for {} names in `host`; the two lists go together",
-            names.len()
-        )));
+        return Err(
+            hostaddr.error(format!("{count} addresses in `hostaddr` for {} names in `host`; the two lists go together", names.len()))
+        );
     }
     if let Some(port) = settings.non_empty("port")
         && ports.len() != 1
         && ports.len() != count
     {
-        return Err(port.error(format!(
-            "{} ports for {count} hosts; give one port for all or one for each",
-            ports.len()
-        )));
+        return Err(port.error(format!("{} ports for {count} hosts; give one port for all or one for each", ports.len())));
     }
     let at = |i: usize| {
         let port = if ports.len() == 1 { ports[0] } else { ports[i] };
         let name = names.as_ref().map_or("", |names| names[i]);
         let address = addresses.as_ref().map_or("", |addresses| addresses[i]);
-        Ok(Host {
-            place: place(name, address, port, around),
-            address: parse_address(address, settings)?,
-            port,
-            password: None,
-        })
+        Ok(Host { place: place(name, address, port, around), address: parse_address(address, settings)?, port, password: None })
     };
     (0..count).map(at).collect()
 }
@@ -119,9 +107,9 @@ fn list(setting: Option<&Setting>) -> Option<Vec<&str>> {
 fn parse_address(text: &str, settings: &Settings) -> Result<Option<IpAddr>, ConnInfoError> {
     match (text, settings.get("hostaddr")) {
         ("", _) | (_, None) => Ok(None),
-        (text, Some(setting)) => text.parse().map(Some).map_err(|_| {
-            setting.error("`hostaddr` takes an IPv4 or IPv6 address; a name goes into `host`")
-        }),
+        (text, Some(setting)) => {
+            text.parse().map(Some).map_err(|_| setting.error("`hostaddr` takes an IPv4 or IPv6 address; a name goes into `host`"))
+        }
     }
 }
 
@@ -134,10 +122,7 @@ fn ports(settings: &Settings) -> Result<Vec<u16>, ConnInfoError> {
         "" => Some(DEFAULT_PORT),
         digits => digits.parse().ok().filter(|port| *port != 0),
     };
-    let problem = "`port` is not a number from 1 to 65535; a `:`, `/` or `@` in a user name or password of a URL is written as %3A, %2F or %40";
-    setting
-        .value
-        .split(',')
-        .map(|text| port(text).ok_or_else(|| setting.error(problem)))
-        .collect()
+    let problem =
+        "`port` is not a number from 1 to 65535; a `:`, `/` or `@` in a user name or password of a URL is written as %3A, %2F or %40";
+    setting.value.split(',').map(|text| port(text).ok_or_else(|| setting.error(problem))).collect()
 }

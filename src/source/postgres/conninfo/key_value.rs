@@ -20,20 +20,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Pair>, ConnInfoError> {
         }
         scanner.at += 1;
         scanner.skip_blanks();
-        let value = if scanner.peek() == Some('\'') {
-            scanner.quoted()?
-        } else {
-            scanner.bare()
-        };
-        let may_be_secret = pairs
-            .last()
-            .is_some_and(|last| last.key.contains("pass") || last.may_be_secret);
-        pairs.push(Pair {
-            key,
-            value,
-            origin: Origin::in_text(text, start),
-            may_be_secret,
-        });
+        let value = if scanner.peek() == Some('\'') { scanner.quoted()? } else { scanner.bare() };
+        let may_be_secret = pairs.last().is_some_and(|last| last.key.contains("pass") || last.may_be_secret);
+        pairs.push(Pair { key, value, origin: Origin::in_text(text, start), may_be_secret });
     }
 }
 

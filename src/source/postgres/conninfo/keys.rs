@@ -22,14 +22,7 @@ pub(super) enum Support {
 impl Key {
     /// Its value must not be shown, not even in part.
     pub(super) fn is_secret(&self) -> bool {
-        matches!(
-            self.name,
-            "password"
-                | "sslpassword"
-                | "scram_client_key"
-                | "scram_server_key"
-                | "oauth_client_secret"
-        )
+        matches!(self.name, "password" | "sslpassword" | "scram_client_key" | "scram_server_key" | "oauth_client_secret")
     }
 }
 
@@ -45,13 +38,8 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
     if let Some((_, key)) = OTHER_WORDS.iter().find(|(word, _)| *word == name) {
         return Some(key);
     }
-    let scored = KEYS
-        .iter()
-        .map(|key| (strsim::damerau_levenshtein(name, key.name), key.name));
-    scored
-        .filter(|(distance, key)| *distance <= key.len().div_ceil(4))
-        .min()
-        .map(|(_, key)| key)
+    let scored = KEYS.iter().map(|key| (strsim::damerau_levenshtein(name, key.name), key.name));
+    scored.filter(|(distance, key)| *distance <= key.len().div_ceil(4)).min().map(|(_, key)| key)
 }
 
 /// What people write who come from other drivers.
@@ -75,7 +63,8 @@ const OTHER_WORDS: &[(&str, &str)] = &[
 const NO_CRL: &str = "revocation lists are not checked here; take the key out to go on without";
 const NO_GSS: &str = "GSSAPI is not supported; use TLS (`sslmode`) instead";
 const NO_KEY_PASSWORD: &str = "encrypted client keys cannot be read; decrypt the key into a file only you can read (mode 0600)";
-const NO_REQUIRE_AUTH: &str = "the authentication methods a server may ask for cannot be restricted here; `channel_binding=require` proves the server";
+const NO_REQUIRE_AUTH: &str =
+    "the authentication methods a server may ask for cannot be restricted here; `channel_binding=require` proves the server";
 const NO_PROTOCOL: &str = "only protocol 3.0 is spoken here";
 const NO_REPLICATION: &str = "this is no replication client";
 const NO_KEYLOG: &str = "TLS secrets are never written to a file";
@@ -84,19 +73,11 @@ const NO_OAUTH: &str = "OAuth is not supported";
 const NO_CERT_REQUIRE: &str = "whether the server asked for the certificate is not checked here";
 
 const fn key(name: &'static str, env: &'static str, support: Support) -> Key {
-    Key {
-        name,
-        env: Some(env),
-        support,
-    }
+    Key { name, env: Some(env), support }
 }
 
 const fn without_env(name: &'static str, support: Support) -> Key {
-    Key {
-        name,
-        env: None,
-        support,
-    }
+    Key { name, env: None, support }
 }
 
 use Support::{Honoured, Ignored, Only, Warned};
@@ -113,11 +94,7 @@ pub(super) const KEYS: &[Key] = &[
     key("require_auth", "PGREQUIREAUTH", Only(&[], NO_REQUIRE_AUTH)),
     key("channel_binding", "PGCHANNELBINDING", Honoured),
     key("connect_timeout", "PGCONNECT_TIMEOUT", Honoured),
-    key(
-        "client_encoding",
-        "PGCLIENTENCODING",
-        Warned("the stream is always UTF8"),
-    ),
+    key("client_encoding", "PGCLIENTENCODING", Warned("the stream is always UTF8")),
     key("options", "PGOPTIONS", Honoured),
     key("application_name", "PGAPPNAME", Honoured),
     without_env("fallback_application_name", Honoured),
@@ -126,15 +103,8 @@ pub(super) const KEYS: &[Key] = &[
     without_env("keepalives_interval", Honoured),
     without_env("keepalives_count", Honoured),
     without_env("tcp_user_timeout", Honoured),
-    without_env(
-        "replication",
-        Only(&["false", "off", "no", "0"], NO_REPLICATION),
-    ),
-    key(
-        "gssencmode",
-        "PGGSSENCMODE",
-        Only(&["disable", "prefer"], NO_GSS),
-    ),
+    without_env("replication", Only(&["false", "off", "no", "0"], NO_REPLICATION)),
+    key("gssencmode", "PGGSSENCMODE", Only(&["disable", "prefer"], NO_GSS)),
     key("sslmode", "PGSSLMODE", Honoured),
     key("sslnegotiation", "PGSSLNEGOTIATION", Honoured),
     key("sslcompression", "PGSSLCOMPRESSION", Ignored),
@@ -142,36 +112,16 @@ pub(super) const KEYS: &[Key] = &[
     key("sslkey", "PGSSLKEY", Honoured),
     without_env("sslkeylogfile", Only(&[], NO_KEYLOG)),
     without_env("sslpassword", Only(&[], NO_KEY_PASSWORD)),
-    key(
-        "sslcertmode",
-        "PGSSLCERTMODE",
-        Only(&["disable", "allow"], NO_CERT_REQUIRE),
-    ),
+    key("sslcertmode", "PGSSLCERTMODE", Only(&["disable", "allow"], NO_CERT_REQUIRE)),
     key("sslrootcert", "PGSSLROOTCERT", Honoured),
     key("sslcrl", "PGSSLCRL", Only(&[], NO_CRL)),
     key("sslcrldir", "PGSSLCRLDIR", Only(&[], NO_CRL)),
     key("sslsni", "PGSSLSNI", Honoured),
     key("requirepeer", "PGREQUIREPEER", Honoured),
-    key(
-        "ssl_min_protocol_version",
-        "PGSSLMINPROTOCOLVERSION",
-        Honoured,
-    ),
-    key(
-        "ssl_max_protocol_version",
-        "PGSSLMAXPROTOCOLVERSION",
-        Honoured,
-    ),
-    key(
-        "min_protocol_version",
-        "PGMINPROTOCOLVERSION",
-        Only(&["3.0"], NO_PROTOCOL),
-    ),
-    key(
-        "max_protocol_version",
-        "PGMAXPROTOCOLVERSION",
-        Only(&["3.0", "3.2", "latest"], NO_PROTOCOL),
-    ),
+    key("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", Honoured),
+    key("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION", Honoured),
+    key("min_protocol_version", "PGMINPROTOCOLVERSION", Only(&["3.0"], NO_PROTOCOL)),
+    key("max_protocol_version", "PGMAXPROTOCOLVERSION", Only(&["3.0", "3.2", "latest"], NO_PROTOCOL)),
     key("krbsrvname", "PGKRBSRVNAME", Ignored),
     key("gsslib", "PGGSSLIB", Ignored),
     key("gssdelegation", "PGGSSDELEGATION", Ignored),

@@ -38,17 +38,9 @@ pub(super) struct Login<'a> {
 
 /// Gives each host its password: the one that was given for all, else the passfile's. What keeps the passfile from
 /// being used is a warning, since the server may not ask for a password at all.
-pub(super) fn fill(
-    hosts: &mut [Host],
-    settings: &Settings,
-    around: &Surroundings<'_>,
-    login: &Login<'_>,
-    warnings: &mut Vec<String>,
-) {
+pub(super) fn fill(hosts: &mut [Host], settings: &Settings, around: &Surroundings<'_>, login: &Login<'_>, warnings: &mut Vec<String>) {
     if let Some(password) = settings.text("password") {
-        hosts
-            .iter_mut()
-            .for_each(|host| host.password = Some(Secret::from(password)));
+        hosts.iter_mut().for_each(|host| host.password = Some(Secret::from(password)));
         return;
     }
     let named = settings.text("passfile").map(PathBuf::from);
@@ -56,13 +48,8 @@ pub(super) fn fill(
         return;
     };
     match read(&file) {
-        Ok(Some(text)) => hosts.iter_mut().for_each(|host| {
-            host.password = find(&text, &host_field(host, around), host.port, login)
-        }),
-        Ok(None) if named.is_some() => warnings.push(format!(
-            "the password file {} does not exist",
-            file.display()
-        )),
+        Ok(Some(text)) => hosts.iter_mut().for_each(|host| host.password = find(&text, &host_field(host, around), host.port, login)),
+        Ok(None) if named.is_some() => warnings.push(format!("the password file {} does not exist", file.display())),
         Ok(None) => {}
         Err(problem) => warnings.push(problem),
     }
@@ -75,14 +62,10 @@ fn read(file: &Path) -> Result<Option<String>, String> {
     };
     let shown = file.display();
     if !metadata.is_file() {
-        return Err(format!(
-            "the password file {shown} is ignored: it is not a plain file"
-        ));
+        return Err(format!("the password file {shown} is ignored: it is not a plain file"));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(format!(
-            "the password file {shown} is ignored: others than its owner have access to it; run chmod 0600 {shown}"
-        ));
+        return Err(format!("the password file {shown} is ignored: others than its owner have access to it; run chmod 0600 {shown}"));
     }
     match std::fs::read(file) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -94,14 +77,7 @@ fn read(file: &Path) -> Result<Option<String>, String> {
 /// socket directory.
 fn host_field(host: &Host, around: &Surroundings<'_>) -> String {
     match (&host.place, host.address) {
-        (Place::Socket(dir), _)
-            if around
-                .socket_dirs
-                .iter()
-                .any(|default| default.as_os_str() == dir.as_str()) =>
-        {
-            "localhost".to_owned()
-        }
+        (Place::Socket(dir), _) if around.socket_dirs.iter().any(|default| default.as_os_str() == dir.as_str()) => "localhost".to_owned(),
         (Place::Socket(dir), _) => dir.clone(),
         (Place::Name(name), Some(address)) if name.is_empty() => address.to_string(),
         (Place::Name(name), _) => name.clone(),
@@ -111,15 +87,8 @@ fn host_field(host: &Host, around: &Surroundings<'_>) -> String {
 fn find(text: &str, host: &str, port: u16, login: &Login<'_>) -> Option<Secret> {
     let port = port.to_string();
     let wanted = [host, &port, login.dbname, login.user];
-    let lines = text
-        .lines()
-        .map(|line| line.trim_end_matches('\r'))
-        .filter(|line| !line.starts_with('#'));
-    let mut matching = lines.filter_map(|line| {
-        wanted
-            .iter()
-            .try_fold(line, |rest, field| match_field(rest, field))
-    });
+    let lines = text.lines().map(|line| line.trim_end_matches('\r')).filter(|line| !line.starts_with('#'));
+    let mut matching = lines.filter_map(|line| wanted.iter().try_fold(line, |rest, field| match_field(rest, field)));
     matching.next().map(|password| Secret(unescape(password)))
 }
 

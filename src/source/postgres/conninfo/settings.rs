@@ -38,8 +38,7 @@ impl Settings {
     pub(super) fn overwrite(&mut self, pair: Pair) -> Result<(), ConnInfoError> {
         let Some(key) = keys::find(&pair.key) else {
             let problem = if pair.may_be_secret {
-                "unknown key after `password`; write a password that has spaces as password='…'"
-                    .to_owned()
+                "unknown key after `password`; write a password that has spaces as password='…'".to_owned()
             } else {
                 unknown(&pair.key)
             };
@@ -51,35 +50,25 @@ impl Settings {
     }
 
     /// Takes a line of a service file, unless the key has a value already.
-    pub(super) fn fill(
-        &mut self,
-        key: &str,
-        value: &str,
-        origin: Origin,
-    ) -> Result<(), ConnInfoError> {
+    pub(super) fn fill(&mut self, key: &str, value: &str, origin: Origin) -> Result<(), ConnInfoError> {
         let Some(key) = keys::find(key) else {
             return Err(ConnInfoError::new(origin, unknown(key)));
         };
         if !self.by_key.contains_key(key.name) {
-            self.by_key
-                .insert(key.name, judge(key, value.to_owned(), origin)?);
+            self.by_key.insert(key.name, judge(key, value.to_owned(), origin)?);
         }
         Ok(())
     }
 
     /// Takes the environment for every key that has no value yet.
-    pub(super) fn fill_from_environment(
-        &mut self,
-        around: &Surroundings<'_>,
-    ) -> Result<(), ConnInfoError> {
+    pub(super) fn fill_from_environment(&mut self, around: &Surroundings<'_>) -> Result<(), ConnInfoError> {
         for key in keys::KEYS {
             let Some(name) = key.env else { continue };
             if self.by_key.contains_key(key.name) {
                 continue;
             }
             if let Some(value) = around.env(name) {
-                self.by_key
-                    .insert(key.name, judge(key, value, Origin::Environment(name))?);
+                self.by_key.insert(key.name, judge(key, value, Origin::Environment(name))?);
             }
         }
         Ok(())
@@ -87,10 +76,7 @@ impl Settings {
 
     /// The setting as written, possibly empty.
     pub(super) fn get(&self, key: &'static str) -> Option<&Setting> {
-        debug_assert!(
-            keys::find(key).is_some(),
-            "{key} is not in the table of keys"
-        );
+        debug_assert!(keys::find(key).is_some(), "{key} is not in the table of keys");
         self.by_key.get(key)
     }
 
@@ -110,34 +96,20 @@ impl Settings {
             Support::Warned(why) => self.non_empty(key.name).map(|setting| (key, setting, why)),
             _ => None,
         });
-        warned
-            .map(|(key, setting, why)| {
-                format!("{}: `{}` is ignored: {why}", setting.origin, key.name)
-            })
-            .collect()
+        warned.map(|(key, setting, why)| format!("{}: `{}` is ignored: {why}", setting.origin, key.name)).collect()
     }
 }
 
 fn judge(key: &Key, value: String, origin: Origin) -> Result<Setting, ConnInfoError> {
     if value.contains('\0') {
-        return Err(ConnInfoError::new(
-            origin,
-            format!("`{}` has a zero byte", key.name),
-        ));
+        return Err(ConnInfoError::new(origin, format!("`{}` has a zero byte", key.name)));
     }
     if let Support::Only(accepted, why) = key.support
         && !value.is_empty()
         && !accepted.contains(&value.as_str())
     {
-        let shown = if key.is_secret() {
-            String::new()
-        } else {
-            format!("={value}")
-        };
-        return Err(ConnInfoError::new(
-            origin,
-            format!("`{}{shown}` cannot be honoured: {why}", key.name),
-        ));
+        let shown = if key.is_secret() { String::new() } else { format!("={value}") };
+        return Err(ConnInfoError::new(origin, format!("`{}{shown}` cannot be honoured: {why}", key.name)));
     }
     Ok(Setting { value, origin })
 }

@@ -28,13 +28,7 @@ impl Surroundings<'static> {
             os_user: whoami::username().ok(),
             socket_dirs: ["/var/run/postgresql", "/tmp"].map(PathBuf::from).into(),
             // Debian's build, Red Hat's build, and the default of the sources.
-            sysconf_dirs: [
-                "/etc/postgresql-common",
-                "/etc/sysconfig/pgsql",
-                "/usr/local/pgsql/etc",
-            ]
-            .map(PathBuf::from)
-            .into(),
+            sysconf_dirs: ["/etc/postgresql-common", "/etc/sysconfig/pgsql", "/usr/local/pgsql/etc"].map(PathBuf::from).into(),
         }
     }
 }
@@ -46,28 +40,17 @@ impl Surroundings<'_> {
 
     /// `name` under the home directory.
     pub(super) fn in_home(&self, name: &str) -> Option<PathBuf> {
-        self.home
-            .as_deref()
-            .filter(|home| *home != Path::new(""))
-            .map(|home| home.join(name))
+        self.home.as_deref().filter(|home| *home != Path::new("")).map(|home| home.join(name))
     }
 
     pub(super) fn os_user(&self) -> Result<String, ConnInfoError> {
         let name = self.os_user.clone().filter(|name| !name.is_empty());
-        name.ok_or_else(|| {
-            ConnInfoError::new(
-                Origin::System,
-                "the system user has no name to connect as; give `user` or PGUSER",
-            )
-        })
+        name.ok_or_else(|| ConnInfoError::new(Origin::System, "the system user has no name to connect as; give `user` or PGUSER"))
     }
 
     /// The first directory in which a server for `port` has put its socket.
     pub(super) fn socket_dir(&self, port: u16) -> Option<&Path> {
         let has_socket = |dir: &&PathBuf| dir.join(format!(".s.PGSQL.{port}")).exists();
-        self.socket_dirs
-            .iter()
-            .find(has_socket)
-            .map(PathBuf::as_path)
+        self.socket_dirs.iter().find(has_socket).map(PathBuf::as_path)
     }
 }

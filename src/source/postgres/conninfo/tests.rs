@@ -16,11 +16,7 @@ fn told_in(text: &str, env: &[(&str, &str)]) -> String {
 }
 
 fn parse_in(text: &str, env: &[(&str, &str)]) -> Result<ConnInfo, ConnInfoError> {
-    let lookup = |wanted: &str| {
-        env.iter()
-            .find(|(name, _)| *name == wanted)
-            .map(|(_, value)| (*value).to_owned())
-    };
+    let lookup = |wanted: &str| env.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
     let around = Surroundings {
         env: &lookup,
         home: Some(PathBuf::from("/home/me")),
@@ -33,15 +29,7 @@ fn parse_in(text: &str, env: &[(&str, &str)]) -> Result<ConnInfo, ConnInfoError>
 
 fn summary(info: &ConnInfo) -> String {
     let mut line = info.to_string();
-    let passwords: Vec<_> = info
-        .hosts
-        .iter()
-        .map(|host| {
-            host.password
-                .as_ref()
-                .map_or("", |password| password.reveal())
-        })
-        .collect();
+    let passwords: Vec<_> = info.hosts.iter().map(|host| host.password.as_ref().map_or("", |password| password.reveal())).collect();
     if passwords.iter().any(|password| !password.is_empty()) {
         line += &format!(" password={}", passwords.join(","));
     }
@@ -51,9 +39,7 @@ fn summary(info: &ConnInfo) -> String {
     if let Some(options) = &info.options {
         line += &format!(" options={options:?}");
     }
-    info.warnings()
-        .iter()
-        .for_each(|warning| line += &format!(" ({warning})"));
+    info.warnings().iter().for_each(|warning| line += &format!(" ({warning})"));
     line
 }
 
@@ -63,10 +49,7 @@ fn told(text: &str) -> String {
 
 /// Each text beside what it says.
 fn table(texts: &[&str]) -> String {
-    texts
-        .iter()
-        .map(|text| format!("{text}\n    {}\n", told(text)))
-        .collect()
+    texts.iter().map(|text| format!("{text}\n    {}\n", told(text))).collect()
 }
 
 #[test]
@@ -357,13 +340,7 @@ fn keys_that_cannot_be_honoured_are_refused() {
 
 #[test]
 fn the_environment_fills_what_the_text_leaves_open() {
-    let env = &[
-        ("PGHOST", "envhost"),
-        ("PGPORT", "1,2"),
-        ("PGUSER", "envuser"),
-        ("PGPASSWORD", "envpass"),
-        ("PGDATABASE", ""),
-    ];
+    let env = &[("PGHOST", "envhost"), ("PGPORT", "1,2"), ("PGUSER", "envuser"), ("PGPASSWORD", "envpass"), ("PGDATABASE", "")];
     assert_snapshot!(told_in("", &[("PGHOST", "envhost"), ("PGUSER", "envuser"), ("PGDATABASE", "")]), @"postgres://envuser@envhost:5432/envuser");
     assert_snapshot!(told(""), @"postgres://me@localhost:5432/me");
     assert_snapshot!(told_in("host=one,two dbname=shop", env), @"postgres://envuser@one:1,two:2/shop password=envpass,envpass");
@@ -376,29 +353,15 @@ fn the_environment_fills_what_the_text_leaves_open() {
 
 #[test]
 fn a_description_can_be_read_again() {
-    for text in [
-        "postgres://a%40b@one:1,[::1]:2,%2Fdir:3/d%2Fb",
-        "host=/a user=b",
-        "host=x",
-        "hostaddr=::1 user='ä b'",
-    ] {
+    for text in ["postgres://a%40b@one:1,[::1]:2,%2Fdir:3/d%2Fb", "host=/a user=b", "host=x", "hostaddr=::1 user='ä b'"] {
         let info = parse_in(text, &[]).expect(text);
-        assert_eq!(
-            parse_in(&info.to_string(), &[]).expect(text).to_string(),
-            info.to_string()
-        );
+        assert_eq!(parse_in(&info.to_string(), &[]).expect(text).to_string(), info.to_string());
     }
 }
 
 #[test]
 fn without_a_name_for_the_user_one_must_be_given() {
-    let around = Surroundings {
-        env: &|_| None,
-        home: None,
-        os_user: None,
-        socket_dirs: Vec::new(),
-        sysconf_dirs: Vec::new(),
-    };
+    let around = Surroundings { env: &|_| None, home: None, os_user: None, socket_dirs: Vec::new(), sysconf_dirs: Vec::new() };
     let error = ConnInfo::parse_in("", &around).expect_err("nobody");
     assert_snapshot!(error.to_string(), @"system: the system user has no name to connect as; give `user` or PGUSER");
     assert!(ConnInfo::parse_in("user=x", &around).is_ok());

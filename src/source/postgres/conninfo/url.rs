@@ -9,11 +9,7 @@ use super::settings::Pair;
 /// port should be is often a password with an unescaped `/` or `@`.
 pub(super) fn parse(text: &str) -> Result<Vec<Pair>, ConnInfoError> {
     let start = text.find("://").map_or(0, |at| at + 3);
-    let mut url = Url {
-        text,
-        at: start,
-        pairs: Vec::new(),
-    };
+    let mut url = Url { text, at: start, pairs: Vec::new() };
     let has_user = url.user()?;
     url.hosts(has_user)?;
     if url.peek() == Some(b'/') {
@@ -35,11 +31,7 @@ pub(super) fn encode(text: &str) -> String {
         let mut utf8 = [0; 4];
         match c {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' | '~' => out.push(c),
-            c => out.extend(
-                c.encode_utf8(&mut utf8)
-                    .bytes()
-                    .map(|b| format!("%{b:02X}")),
-            ),
+            c => out.extend(c.encode_utf8(&mut utf8).bytes().map(|b| format!("%{b:02X}"))),
         }
     }
     out
@@ -59,10 +51,7 @@ impl<'t> Url<'t> {
     /// Up to, and without, the first of `ends`, which are ASCII.
     fn until(&mut self, ends: &[u8]) -> &'t str {
         let rest = &self.text[self.at..];
-        let len = rest
-            .bytes()
-            .position(|b| ends.contains(&b))
-            .unwrap_or(rest.len());
+        let len = rest.bytes().position(|b| ends.contains(&b)).unwrap_or(rest.len());
         self.at += len;
         &rest[..len]
     }
@@ -90,11 +79,7 @@ impl<'t> Url<'t> {
     fn hosts(&mut self, has_user: bool) -> Result<(), ConnInfoError> {
         let (start, mut hosts, mut ports) = (self.at, String::new(), String::new());
         loop {
-            hosts.push_str(if self.peek() == Some(b'[') {
-                self.bracketed()?
-            } else {
-                self.until(b":/?,")
-            });
+            hosts.push_str(if self.peek() == Some(b'[') { self.bracketed()? } else { self.until(b":/?,") });
             if self.peek() == Some(b':') {
                 self.at += 1;
                 ports.push_str(self.until(b"/?,"));
@@ -129,10 +114,7 @@ impl<'t> Url<'t> {
         self.at += 1;
         let address = self.until(b"]");
         if self.peek().is_none() {
-            return Err(self.error(
-                open,
-                "this `[` is never closed; an IPv6 address ends with `]`",
-            ));
+            return Err(self.error(open, "this `[` is never closed; an IPv6 address ends with `]`"));
         }
         if address.is_empty() {
             return Err(self.error(open, "no address between `[` and `]`"));
@@ -140,10 +122,7 @@ impl<'t> Url<'t> {
         self.at += 1;
         match self.peek() {
             None | Some(b':' | b'/' | b'?' | b',') => Ok(address),
-            Some(_) => Err(self.error(
-                self.at,
-                "unexpected text after `]`; `:port`, `/database`, `?key=value` or `,` may follow",
-            )),
+            Some(_) => Err(self.error(self.at, "unexpected text after `]`; `:port`, `/database`, `?key=value` or `,` may follow")),
         }
     }
 
@@ -153,24 +132,14 @@ impl<'t> Url<'t> {
             let parameter = self.until(b"&");
             self.at += usize::from(self.peek().is_some());
             let Some((key, value)) = parameter.split_once('=') else {
-                return Err(self.error(
-                    start,
-                    "no `=` in this parameter; write ?key=value&key=value",
-                ));
+                return Err(self.error(start, "no `=` in this parameter; write ?key=value&key=value"));
             };
             if value.contains('=') {
                 return Err(self.error(start, "a second `=` in this parameter; write it as %3D"));
             }
-            let (key, value) = (
-                self.decode(key, start)?,
-                self.decode(value, start + key.len() + 1)?,
-            );
+            let (key, value) = (self.decode(key, start)?, self.decode(value, start + key.len() + 1)?);
             // JDBC's spelling, which libpq takes too.
-            let (key, value) = if key == "ssl" && value == "true" {
-                ("sslmode".to_owned(), "require".to_owned())
-            } else {
-                (key, value)
-            };
+            let (key, value) = if key == "ssl" && value == "true" { ("sslmode".to_owned(), "require".to_owned()) } else { (key, value) };
             self.push(key, value, start);
         }
         Ok(())
@@ -185,12 +154,7 @@ impl<'t> Url<'t> {
     }
 
     fn push(&mut self, key: String, value: String, at: usize) {
-        self.pairs.push(Pair {
-            key,
-            value,
-            origin: Origin::in_text(self.text, at),
-            may_be_secret: false,
-        });
+        self.pairs.push(Pair { key, value, origin: Origin::in_text(self.text, at), may_be_secret: false });
     }
 
     fn decode(&self, raw: &str, at: usize) -> Result<String, ConnInfoError> {
@@ -202,17 +166,12 @@ impl<'t> Url<'t> {
                 continue;
             }
             let digit = |k: usize| bytes.get(i + k).and_then(|b| char::from(*b).to_digit(16));
-            let byte = digit(1)
-                .zip(digit(2))
-                .and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+            let byte = digit(1).zip(digit(2)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
             match byte {
                 Some(0) => return Err(self.error(at + i, "%00 is not allowed")),
                 Some(byte) => out.push(byte),
                 None => {
-                    return Err(self.error(
-                        at + i,
-                        "two hexadecimal digits must follow `%`; write a `%` itself as %25",
-                    ));
+                    return Err(self.error(at + i, "two hexadecimal digits must follow `%`; write a `%` itself as %25"));
                 }
             }
             i += 3;

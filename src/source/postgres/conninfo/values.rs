@@ -48,11 +48,8 @@ pub(in crate::source::postgres) enum ChannelBinding {
 }
 
 impl ChannelBinding {
-    pub(super) const CHOICES: &[(&str, ChannelBinding)] = &[
-        ("disable", ChannelBinding::Disable),
-        ("prefer", ChannelBinding::Prefer),
-        ("require", ChannelBinding::Require),
-    ];
+    pub(super) const CHOICES: &[(&str, ChannelBinding)] =
+        &[("disable", ChannelBinding::Disable), ("prefer", ChannelBinding::Prefer), ("require", ChannelBinding::Require)];
 }
 
 /// Which kind of server is acceptable (`target_session_attrs`).
@@ -100,12 +97,7 @@ pub(in crate::source::postgres) enum TlsVersion {
 }
 
 /// One of `choices`, or `default` where the key is not set.
-pub(super) fn choose<T: Copy>(
-    settings: &Settings,
-    key: &'static str,
-    choices: &[(&str, T)],
-    default: T,
-) -> Result<T, ConnInfoError> {
+pub(super) fn choose<T: Copy>(settings: &Settings, key: &'static str, choices: &[(&str, T)], default: T) -> Result<T, ConnInfoError> {
     let Some(setting) = settings.get(key) else {
         return Ok(default);
     };
@@ -113,31 +105,17 @@ pub(super) fn choose<T: Copy>(
         return Ok(*value);
     }
     let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-    let near = names
-        .iter()
-        .find(|name| strsim::damerau_levenshtein(name, &setting.value.to_ascii_lowercase()) <= 2);
-    let advice = near.map_or_else(
-        || format!("use one of {}", names.join(", ")),
-        |near| format!("did you mean `{near}`?"),
-    );
+    let near = names.iter().find(|name| strsim::damerau_levenshtein(name, &setting.value.to_ascii_lowercase()) <= 2);
+    let advice = near.map_or_else(|| format!("use one of {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
     Err(setting.error(format!("`{key}` cannot be `{}`; {advice}", setting.value)))
 }
 
 fn integer(setting: &Setting, key: &str) -> Result<i32, ConnInfoError> {
-    setting.value.trim().parse().map_err(|_| {
-        setting.error(format!(
-            "`{key}` is not a whole number: `{}`",
-            setting.value
-        ))
-    })
+    setting.value.trim().parse().map_err(|_| setting.error(format!("`{key}` is not a whole number: `{}`", setting.value)))
 }
 
 /// A number of units; 0 and less mean unset.
-pub(super) fn duration(
-    settings: &Settings,
-    key: &'static str,
-    unit: fn(u64) -> Duration,
-) -> Result<Option<Duration>, ConnInfoError> {
+pub(super) fn duration(settings: &Settings, key: &'static str, unit: fn(u64) -> Duration) -> Result<Option<Duration>, ConnInfoError> {
     Ok(count(settings, key)?.map(|count| unit(u64::from(count))))
 }
 
@@ -145,9 +123,7 @@ fn count(settings: &Settings, key: &'static str) -> Result<Option<u32>, ConnInfo
     let Some(setting) = settings.get(key) else {
         return Ok(None);
     };
-    Ok(u32::try_from(integer(setting, key)?)
-        .ok()
-        .filter(|count| *count > 0))
+    Ok(u32::try_from(integer(setting, key)?).ok().filter(|count| *count > 0))
 }
 
 /// In seconds; 1 counts as 2, as it may be much less than a second.
@@ -173,32 +149,18 @@ pub(super) fn ssl(settings: &Settings, around: &Surroundings<'_>) -> Result<Ssl,
     let root = match settings.text("sslrootcert") {
         Some("system") => RootCerts::System,
         Some(file) => RootCerts::File(file.into()),
-        None => around
-            .in_home(".postgresql/root.crt")
-            .map_or(RootCerts::Nowhere, RootCerts::Default),
+        None => around.in_home(".postgresql/root.crt").map_or(RootCerts::Nowhere, RootCerts::Default),
     };
-    let default = if root == RootCerts::System {
-        SslMode::VerifyFull
-    } else {
-        SslMode::Prefer
-    };
+    let default = if root == RootCerts::System { SslMode::VerifyFull } else { SslMode::Prefer };
     let mode = choose(settings, "sslmode", SslMode::CHOICES, default)?;
     let negotiation = choose(
         settings,
         "sslnegotiation",
-        &[
-            ("postgres", SslNegotiation::Postgres),
-            ("direct", SslNegotiation::Direct),
-        ],
+        &[("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)],
         SslNegotiation::Postgres,
     )?;
     refuse_weak(settings, mode, &root, negotiation)?;
-    let or_home = |key, name| {
-        settings
-            .text(key)
-            .map(PathBuf::from)
-            .or_else(|| around.in_home(name))
-    };
+    let or_home = |key, name| settings.text(key).map(PathBuf::from).or_else(|| around.in_home(name));
     let certificates = settings.text("sslcertmode") != Some("disable");
     let (min_version, max_version) = versions(settings)?;
     Ok(Ssl {
@@ -215,12 +177,7 @@ pub(super) fn ssl(settings: &Settings, around: &Surroundings<'_>) -> Result<Ssl,
 }
 
 /// Combinations that would promise more than they keep.
-fn refuse_weak(
-    settings: &Settings,
-    mode: SslMode,
-    root: &RootCerts,
-    negotiation: SslNegotiation,
-) -> Result<(), ConnInfoError> {
+fn refuse_weak(settings: &Settings, mode: SslMode, root: &RootCerts, negotiation: SslNegotiation) -> Result<(), ConnInfoError> {
     if let Some(setting) = settings.get("sslrootcert")
         && *root == RootCerts::System
         && mode < SslMode::VerifyFull
@@ -244,25 +201,13 @@ fn versions(settings: &Settings) -> Result<(TlsVersion, TlsVersion), ConnInfoErr
         Some(setting) => match setting.value.to_ascii_lowercase().as_str() {
             "tlsv1.2" => Ok(TlsVersion::Tls12),
             "tlsv1.3" => Ok(TlsVersion::Tls13),
-            low if key == "ssl_min_protocol_version"
-                && old.iter().any(|name| name.eq_ignore_ascii_case(low)) =>
-            {
-                Ok(TlsVersion::Tls12)
-            }
-            _ => Err(setting.error(format!(
-                "`{key}` cannot be `{}`; use TLSv1.2 or TLSv1.3",
-                setting.value
-            ))),
+            low if key == "ssl_min_protocol_version" && old.iter().any(|name| name.eq_ignore_ascii_case(low)) => Ok(TlsVersion::Tls12),
+            _ => Err(setting.error(format!("`{key}` cannot be `{}`; use TLSv1.2 or TLSv1.3", setting.value))),
         },
     };
-    let (min, max) = (
-        read("ssl_min_protocol_version", TlsVersion::Tls12)?,
-        read("ssl_max_protocol_version", TlsVersion::Tls13)?,
-    );
+    let (min, max) = (read("ssl_min_protocol_version", TlsVersion::Tls12)?, read("ssl_max_protocol_version", TlsVersion::Tls13)?);
     match settings.get("ssl_min_protocol_version") {
-        Some(setting) if min > max => {
-            Err(setting.error("`ssl_min_protocol_version` is above `ssl_max_protocol_version`"))
-        }
+        Some(setting) if min > max => Err(setting.error("`ssl_min_protocol_version` is above `ssl_max_protocol_version`")),
         _ => Ok((min, max)),
     }
 }

@@ -18,9 +18,7 @@ pub(super) fn verify_name(certificate: &Certificate, host: &str) -> Result<(), E
     let mut presented: Vec<String> = names.iter().filter_map(show).collect();
     let is_match = |name: &GeneralName| match name {
         GeneralName::DnsName(name) => name_matches(name.as_str(), host),
-        GeneralName::IpAddress(octets) => {
-            address.is_some_and(|address| same_address(octets.as_bytes(), address))
-        }
+        GeneralName::IpAddress(octets) => address.is_some_and(|address| same_address(octets.as_bytes(), address)),
         _ => false,
     };
     let has_kind = |name: &GeneralName| match name {
@@ -40,11 +38,7 @@ pub(super) fn verify_name(certificate: &Certificate, host: &str) -> Result<(), E
         presented.push(name);
     }
     Err(match ServerName::try_from(host.to_owned()) {
-        Ok(expected) => CertificateError::NotValidForNameContext {
-            expected,
-            presented,
-        }
-        .into(),
+        Ok(expected) => CertificateError::NotValidForNameContext { expected, presented }.into(),
         Err(_) => CertificateError::NotValidForName.into(),
     })
 }
@@ -52,10 +46,7 @@ pub(super) fn verify_name(certificate: &Certificate, host: &str) -> Result<(), E
 fn alternative_names(certificate: &Certificate) -> Result<Vec<GeneralName>, Error> {
     let extensions = certificate.tbs_certificate.extensions.iter().flatten();
     let mut lists = extensions.filter(|extension| extension.extn_id == SubjectAltName::OID);
-    match lists
-        .next()
-        .map(|list| SubjectAltName::from_der(list.extn_value.as_bytes()))
-    {
+    match lists.next().map(|list| SubjectAltName::from_der(list.extn_value.as_bytes())) {
         None => Ok(Vec::new()),
         Some(Ok(names)) => Ok(names.0),
         // Not "no names": the common name must not stand in for names we cannot read.
@@ -66,28 +57,20 @@ fn alternative_names(certificate: &Certificate) -> Result<Vec<GeneralName>, Erro
 fn show(name: &GeneralName) -> Option<String> {
     match name {
         GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
-        GeneralName::IpAddress(octets) => {
-            address(octets.as_bytes()).map(|address| address.to_string())
-        }
+        GeneralName::IpAddress(octets) => address(octets.as_bytes()).map(|address| address.to_string()),
         _ => None,
     }
 }
 
 fn common_name(certificate: &Certificate) -> Option<String> {
-    let parts = certificate
-        .tbs_certificate
-        .subject
-        .0
-        .iter()
-        .flat_map(|set| set.0.iter());
+    let parts = certificate.tbs_certificate.subject.0.iter().flat_map(|set| set.0.iter());
     let name = parts.into_iter().find(|part| part.oid == COMMON_NAME)?;
     String::from_utf8(name.value.value().to_vec()).ok()
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
-        .ok()
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 fn same_address(octets: &[u8], wanted: IpAddr) -> bool {
@@ -99,15 +82,10 @@ fn name_matches(pattern: &str, host: &str) -> bool {
     if pattern.contains('\0') || pattern.is_empty() {
         return false;
     }
-    let Some(suffix) = pattern
-        .strip_prefix('*')
-        .filter(|suffix| suffix.len() > 1 && suffix.starts_with('.'))
-    else {
+    let Some(suffix) = pattern.strip_prefix('*').filter(|suffix| suffix.len() > 1 && suffix.starts_with('.')) else {
         return pattern.eq_ignore_ascii_case(host);
     };
-    host.split_once('.').is_some_and(|(label, _)| {
-        !label.is_empty() && host[label.len()..].eq_ignore_ascii_case(suffix)
-    })
+    host.split_once('.').is_some_and(|(label, _)| !label.is_empty() && host[label.len()..].eq_ignore_ascii_case(suffix))
 }
 
 #[cfg(test)]
@@ -131,11 +109,7 @@ mod tests {
             ("", "", false),
         ];
         for (pattern, host, expected) in table {
-            assert_eq!(
-                name_matches(pattern, host),
-                expected,
-                "{pattern:?} against {host:?}"
-            );
+            assert_eq!(name_matches(pattern, host), expected, "{pattern:?} against {host:?}");
         }
     }
 }

@@ -8,14 +8,11 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-    verify_tls13_signature_with_raw_key,
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, RootCertStore, SignatureScheme};
 use webpki::RawPublicKeyEntity;
 use x509_cert::certificate::Version;
 use x509_cert::der::{Decode as _, Encode as _};
@@ -36,10 +33,7 @@ impl Roots {
         let mut anchors = RootCertStore::empty();
         let (used, skipped) = anchors.add_parsable_certificates(certificates.iter().cloned());
         tracing::debug!(used, skipped, origin = %origin.display(), "root certificates");
-        (used > 0).then_some(Roots {
-            anchors,
-            certificates,
-        })
+        (used > 0).then_some(Roots { anchors, certificates })
     }
 }
 
@@ -52,68 +46,30 @@ pub(super) struct ServerVerifier {
 }
 
 impl ServerVerifier {
-    pub(super) fn new(
-        roots: Option<Arc<Roots>>,
-        expected_name: Option<String>,
-        provider: &CryptoProvider,
-    ) -> ServerVerifier {
-        ServerVerifier {
-            roots,
-            expected_name,
-            algorithms: provider.signature_verification_algorithms,
-        }
+    pub(super) fn new(roots: Option<Arc<Roots>>, expected_name: Option<String>, provider: &CryptoProvider) -> ServerVerifier {
+        ServerVerifier { roots, expected_name, algorithms: provider.signature_verification_algorithms }
     }
 
-    fn verify_chain(
-        &self,
-        roots: &Roots,
-        leaf: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
+    fn verify_chain(&self, roots: &Roots, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
         let stated = parse(leaf).ok();
-        if let Some(own) = stated
-            .as_ref()
-            .map(|stated| &stated.tbs_certificate)
-            .filter(|own| own.issuer == own.subject)
-        {
+        if let Some(own) = stated.as_ref().map(|stated| &stated.tbs_certificate).filter(|own| own.issuer == own.subject) {
             // Nobody else has signed it, so it is trusted itself or not at all.
-            return if roots.certificates.contains(leaf) {
-                check_dates(own, now)
-            } else {
-                Err(CertificateError::UnknownIssuer.into())
-            };
+            return if roots.certificates.contains(leaf) { check_dates(own, now) } else { Err(CertificateError::UnknownIssuer.into()) };
         }
         let Some(old) = stated.filter(is_before_3) else {
             let leaf = ParsedCertificate::try_from(leaf)?;
-            return verify_server_cert_signed_by_trust_anchor(
-                &leaf,
-                &roots.anchors,
-                others,
-                now,
-                self.algorithms.all,
-            );
+            return verify_server_cert_signed_by_trust_anchor(&leaf, &roots.anchors, others, now, self.algorithms.all);
         };
         let tbs = &old.tbs_certificate;
         check_dates(tbs, now)?;
-        let trusted = roots
-            .certificates
-            .iter()
-            .filter_map(|root| parse(root).ok());
+        let trusted = roots.certificates.iter().filter_map(|root| parse(root).ok());
         let mut signers = trusted.filter(|root| root.tbs_certificate.subject == tbs.issuer);
-        if signers.any(|root| self.has_signed(&root, &old)) {
-            Ok(())
-        } else {
-            Err(CertificateError::UnknownIssuer.into())
-        }
+        if signers.any(|root| self.has_signed(&root, &old)) { Ok(()) } else { Err(CertificateError::UnknownIssuer.into()) }
     }
 
     /// For certificates before version 3, which the general check does not read: signed by this root itself.
     fn has_signed(&self, root: &Certificate, leaf: &Certificate) -> bool {
-        let (Ok(message), Ok(algorithm)) = (
-            leaf.tbs_certificate.to_der(),
-            leaf.signature_algorithm.to_der(),
-        ) else {
+        let (Ok(message), Ok(algorithm)) = (leaf.tbs_certificate.to_der(), leaf.signature_algorithm.to_der()) else {
             return false;
         };
         let (Some(signature), Ok(key)) = (leaf.signature.as_bytes(), public_key(root)) else {
@@ -123,11 +79,7 @@ impl ServerVerifier {
             return false;
         };
         // Identifiers are kept without the header of their sequence.
-        let mut known = self
-            .algorithms
-            .all
-            .iter()
-            .filter(|known| algorithm.get(2..) == Some(known.signature_alg_id().as_ref()));
+        let mut known = self.algorithms.all.iter().filter(|known| algorithm.get(2..) == Some(known.signature_alg_id().as_ref()));
         leaf.signature_algorithm == leaf.tbs_certificate.signature
             && known.any(|known| key.verify_signature(*known, &message, signature).is_ok())
     }
@@ -161,19 +113,10 @@ impl ServerCertVerifier for ServerVerifier {
             return verify_tls12_signature(message, cert, dss, &self.algorithms);
         };
         let key = public_key(&old)?;
-        let key = RawPublicKeyEntity::try_from(&key)
-            .map_err(|_| Error::from(CertificateError::BadEncoding))?;
-        let candidates = self
-            .algorithms
-            .mapping
-            .iter()
-            .find(|(scheme, _)| *scheme == dss.scheme);
-        let (_, candidates) =
-            candidates.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        if candidates.iter().any(|candidate| {
-            key.verify_signature(*candidate, message, dss.signature())
-                .is_ok()
-        }) {
+        let key = RawPublicKeyEntity::try_from(&key).map_err(|_| Error::from(CertificateError::BadEncoding))?;
+        let candidates = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
+        let (_, candidates) = candidates.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+        if candidates.iter().any(|candidate| key.verify_signature(*candidate, message, dss.signature()).is_ok()) {
             return Ok(HandshakeSignatureValid::assertion());
         }
         Err(CertificateError::BadSignature.into())
@@ -207,8 +150,7 @@ fn is_before_3(certificate: &Certificate) -> bool {
 
 fn public_key(certificate: &Certificate) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     let der = certificate.tbs_certificate.subject_public_key_info.to_der();
-    der.map(SubjectPublicKeyInfoDer::from)
-        .map_err(|_| CertificateError::BadEncoding.into())
+    der.map(SubjectPublicKeyInfoDer::from).map_err(|_| CertificateError::BadEncoding.into())
 }
 
 fn check_dates(tbs: &TbsCertificate, now: UnixTime) -> Result<(), Error> {

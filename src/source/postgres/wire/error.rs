@@ -82,10 +82,7 @@ impl fmt::Display for WireError {
             WireError::Server(_) => f.write_str("the server refused the query"),
             WireError::Closed => f.write_str("the server closed the connection"),
             WireError::Io(_) => f.write_str("the connection to the server broke"),
-            WireError::Protocol(problem) => write!(
-                f,
-                "the server does not speak the Postgres protocol: {problem}"
-            ),
+            WireError::Protocol(problem) => write!(f, "the server does not speak the Postgres protocol: {problem}"),
         }
     }
 }

@@ -28,11 +28,7 @@ pub struct FramingError {
 
 impl fmt::Display for FramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a message of kind 0x{:02x} with the impossible length {}",
-            self.tag, self.length
-        )
+        write!(f, "a message of kind 0x{:02x} with the impossible length {}", self.tag, self.length)
     }
 }
 
@@ -52,10 +48,7 @@ pub fn frame(bytes: &[u8]) -> Result<Option<Frame>, FramingError> {
     if length.wrapping_sub(4) > MAX_BODY_BYTES {
         return Err(FramingError { tag, length });
     }
-    Ok(Some(Frame {
-        tag,
-        len: length as usize + 1,
-    }))
+    Ok(Some(Frame { tag, len: length as usize + 1 }))
 }
 
 /// Whole `CopyData` messages one after another: in text and CSV format, one is one row.
@@ -99,21 +92,11 @@ mod tests {
         assert_eq!(frame(b""), Ok(None));
         assert_eq!(frame(b"d\0\0\0"), Ok(None));
         assert_eq!(frame(b"c\0\0\0\x04"), Ok(Some(Frame { tag: b'c', len: 5 })));
-        assert_eq!(
-            frame(b"d\0\0\x01\0rest"),
-            Ok(Some(Frame {
-                tag: b'd',
-                len: 257
-            }))
-        );
+        assert_eq!(frame(b"d\0\0\x01\0rest"), Ok(Some(Frame { tag: b'd', len: 257 })));
         for length in [0, 1, 2, 3, (1 << 30) + 5, 0x7fff_ffff, 0xffff_ffff_u32] {
             let mut bytes = vec![b'd'];
             bytes.extend(length.to_be_bytes());
-            assert_eq!(
-                frame(&bytes),
-                Err(FramingError { tag: b'd', length }),
-                "{length:#x}"
-            );
+            assert_eq!(frame(&bytes), Err(FramingError { tag: b'd', length }), "{length:#x}");
         }
     }
 
@@ -122,33 +105,14 @@ mod tests {
         let mut bytes = copy_data("1\ta\n");
         bytes.extend(copy_data(""));
         let whole = bytes.len();
-        assert_eq!(
-            copy_run(&bytes),
-            Ok(CopyRun {
-                rows: 2,
-                len: whole
-            })
-        );
+        assert_eq!(copy_run(&bytes), Ok(CopyRun { rows: 2, len: whole }));
         bytes.extend(copy_data("2\tb\n"));
         for cut in whole..bytes.len() {
-            assert_eq!(
-                copy_run(&bytes[..cut]),
-                Ok(CopyRun {
-                    rows: 2,
-                    len: whole
-                }),
-                "{cut}"
-            );
+            assert_eq!(copy_run(&bytes[..cut]), Ok(CopyRun { rows: 2, len: whole }), "{cut}");
         }
         bytes.truncate(whole);
         bytes.extend(message(b'c', &[]));
-        assert_eq!(
-            copy_run(&bytes),
-            Ok(CopyRun {
-                rows: 2,
-                len: whole
-            })
-        );
+        assert_eq!(copy_run(&bytes), Ok(CopyRun { rows: 2, len: whole }));
         bytes.truncate(whole);
         bytes.extend(b"d\0\0\0\x01");
         assert!(copy_run(&bytes).is_err());

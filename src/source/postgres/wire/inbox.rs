@@ -22,8 +22,7 @@ impl Inbox {
         self.end -= self.start;
         self.start = 0;
         if self.bytes.len() - self.end < READ_BYTES {
-            self.bytes
-                .resize((self.end + READ_BYTES).next_power_of_two(), 0);
+            self.bytes.resize((self.end + READ_BYTES).next_power_of_two(), 0);
         }
         &mut self.bytes[self.end..]
     }

@@ -83,9 +83,7 @@ impl<'a> Message<'a> {
             b'Z' => transaction(body).map(Message::Ready),
             tag => Some(Message::Other { tag, body }),
         };
-        read.ok_or_else(|| {
-            WireError::Protocol(format!("a malformed message of kind {:?}", char::from(tag)))
-        })
+        read.ok_or_else(|| WireError::Protocol(format!("a malformed message of kind {:?}", char::from(tag))))
     }
 
     /// The number in the tag `COPY n` of a [`CommandComplete`](Message::CommandComplete).
@@ -107,18 +105,12 @@ fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
 
 fn parameter(body: &[u8]) -> Option<Message<'_>> {
     let (name, rest) = text(body)?;
-    Some(Message::ParameterStatus {
-        name,
-        value: text(rest)?.0,
-    })
+    Some(Message::ParameterStatus { name, value: text(rest)?.0 })
 }
 
 fn copy_out(body: &[u8]) -> Option<Message<'static>> {
     let &[format, high, low] = body.first_chunk()?;
-    Some(Message::CopyOut {
-        columns: u16::from_be_bytes([high, low]),
-        binary: format != 0,
-    })
+    Some(Message::CopyOut { columns: u16::from_be_bytes([high, low]), binary: format != 0 })
 }
 
 fn transaction(body: &[u8]) -> Option<Transaction> {
@@ -136,10 +128,7 @@ fn server_error(mut body: &[u8]) -> ServerError {
     while let Some((&kind, rest)) = body.split_first()
         && kind != 0
     {
-        let end = rest
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(rest.len());
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         let value = String::from_utf8_lossy(&rest[..end]).replace(char::is_control, " ");
         body = rest.get(end + 1..).unwrap_or(&[]);
         match kind {
@@ -179,8 +168,7 @@ impl DataRow<'_> {
             }
             let length = usize::try_from(length).map_err(|_| malformed())?;
             let (value, after) = after.split_at_checked(length).ok_or_else(malformed)?;
-            let value = std::str::from_utf8(value)
-                .map_err(|_| WireError::Protocol("a value that is not UTF-8".to_owned()))?;
+            let value = std::str::from_utf8(value).map_err(|_| WireError::Protocol("a value that is not UTF-8".to_owned()))?;
             row.push(Some(value.to_owned()));
             rest = after;
         }
@@ -261,9 +249,7 @@ mod tests {
     #[test]
     fn an_error_keeps_what_the_server_said() {
         let body = b"SFATAL\0VFATAL\0C28P01\0Mno\nway\0Dbecause\0Htry\0Win here\0Ffile.c\0\0";
-        let Ok(Message::Error(error)) =
-            Message::parse(&message(b'E', &[body])).map_err(|error| panic!("{error}"))
-        else {
+        let Ok(Message::Error(error)) = Message::parse(&message(b'E', &[body])).map_err(|error| panic!("{error}")) else {
             panic!("not an error");
         };
         assert_eq!(error.to_string(), "FATAL 28P01: no way (because); try");

@@ -37,10 +37,7 @@ impl Socket {
     }
 
     /// For both directions.
-    pub(in crate::source::postgres) fn set_timeouts(
-        &self,
-        timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    pub(in crate::source::postgres) fn set_timeouts(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.set_read_timeout(timeout)?;
         match self {
             Socket::Tcp(socket) => socket.set_write_timeout(timeout),
@@ -106,16 +103,10 @@ impl Stream {
         deadline: Option<Instant>,
     ) -> io::Result<Stream> {
         let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-        let mut stream = TlsStream {
-            session,
-            socket: BufReader::with_capacity(TLS_READ_BYTES, socket),
-        };
+        let mut stream = TlsStream { session, socket: BufReader::with_capacity(TLS_READ_BYTES, socket) };
         while stream.session.is_handshaking() {
             if let Some(deadline) = deadline {
-                stream
-                    .socket
-                    .get_ref()
-                    .set_timeouts(Some(remaining(deadline)?))?;
+                stream.socket.get_ref().set_timeouts(Some(remaining(deadline)?))?;
             }
             stream.send_pending()?;
             if stream.session.is_handshaking() && stream.receive()? == 0 {
@@ -137,11 +128,7 @@ impl Stream {
     pub(in crate::source::postgres) fn peer_certificate(&self) -> Option<&[u8]> {
         match self {
             Stream::Plain(_) => None,
-            Stream::Tls(stream) => stream
-                .session
-                .peer_certificates()?
-                .first()
-                .map(|certificate| certificate.as_ref()),
+            Stream::Tls(stream) => stream.session.peer_certificates()?.first().map(|certificate| certificate.as_ref()),
         }
     }
 

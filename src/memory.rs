@@ -1,0 +1,123 @@
+//! Memory for chunks: taken from the system and given back to it, without an allocator in between.
+//!
+//! An allocator keeps what large buffers leave behind for later, in the size of the largest, and a memory limit cannot hold. Pages
+//! that the system gives cost nothing until they are touched, so a buffer may be larger than what it probably has to hold.
+
+use memmap2::MmapMut;
+use parking_lot::Mutex;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+/// Zeroed pages.
+#[derive(Default)]
+pub struct Memory {
+    /// `None` is none at all.
+    pages: Option<MmapMut>,
+}
+
+impl Memory {
+    /// At least `length` bytes.
+    ///
+    /// # Panics
+    /// When the system has no memory left, as any allocation does.
+    pub fn of(length: usize) -> Memory {
+        Memory { pages: (length > 0).then(|| MmapMut::map_anon(length).expect("the system has memory")) }
+    }
+}
+
+impl Deref for Memory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.pages.as_deref().unwrap_or_default()
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.pages.as_deref_mut().unwrap_or_default()
+    }
+}
+
+/// Memory with something in its beginning, which goes back to its pool.
+pub struct Buffer {
+    memory: Memory,
+    length: usize,
+    pool: Option<Pool>,
+}
+
+impl Buffer {
+    /// The first `length` bytes of `memory`, which belongs to `pool`.
+    pub fn new(memory: Memory, length: usize, pool: &Pool) -> Buffer {
+        debug_assert!(length <= memory.len());
+        Buffer { memory, length, pool: Some(pool.clone()) }
+    }
+
+    /// A copy of `bytes` with `padding` zeros behind it, which belongs to no pool.
+    pub fn copy_of(bytes: &[u8], padding: usize) -> Buffer {
+        let mut memory = Memory::of(bytes.len() + padding);
+        memory[..bytes.len()].copy_from_slice(bytes);
+        Buffer { memory, length: bytes.len(), pool: None }
+    }
+
+    /// What is in it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[..self.length]
+    }
+
+    /// What is in it and everything behind.
+    pub fn padded(&self) -> &[u8] {
+        &self.memory
+    }
+
+    /// How much memory it takes: all of what has been used again and again, of other memory what was written to.
+    pub fn resident_bytes(&self) -> usize {
+        if self.pool.as_ref().is_some_and(|pool| pool.keeps(&self.memory)) { self.memory.len() } else { self.length }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool {
+            pool.give_back(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+/// Memory of about one size, used again and again: touching fresh pages is most of what a small buffer costs.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Shelf>,
+}
+
+struct Shelf {
+    idle: Mutex<Vec<Memory>>,
+    /// Larger memory is not kept.
+    largest: usize,
+    /// No more than this many are kept.
+    most: usize,
+}
+
+impl Pool {
+    /// Keeps up to `most` idle pieces of up to `largest` bytes each.
+    pub fn new(largest: usize, most: usize) -> Pool {
+        Pool { inner: Arc::new(Shelf { idle: Mutex::default(), largest, most }) }
+    }
+
+    /// At least `length` bytes, with anything in them.
+    pub fn take(&self, length: usize) -> Memory {
+        let kept = if length <= self.inner.largest { self.inner.idle.lock().pop() } else { None };
+        kept.filter(|memory| memory.len() >= length).unwrap_or_else(|| Memory::of(length))
+    }
+
+    fn keeps(&self, memory: &Memory) -> bool {
+        memory.len() <= self.inner.largest
+    }
+
+    fn give_back(&self, memory: Memory) {
+        let mut idle = self.inner.idle.lock();
+        if self.keeps(&memory) && idle.len() < self.inner.most {
+            idle.push(memory);
+        }
+    }
+}
