@@ -27,6 +27,7 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   sluicegate export --from postgres://me@localhost/shop --table orders --to orders.jsonl
   sluicegate inspect orders.jsonl.journal
+  sluicegate graph --journal orders.jsonl.journal --format svg > orders.svg
   sluicegate check my-lifecycle.json
 
 Exit codes: 0 complete, 1 internal fault or unequal row sum, 2 usage, 3 complete with dead letters, 69 source or sink unavailable,
@@ -52,6 +53,13 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check definitions; prints every finding with file, line and column.
     Check(CheckArgs),
+    /// Draw a definition, with the figures of a run if there is a journal.
+    Graph(GraphArgs),
+    /// Walk a definition through a script of events, under a clock that only the script moves.
+    Simulate(SimulateArgs),
+    /// Print the JSON Schema of definitions, for editors.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema,
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  sluicegate completions bash > ~/.local/share/bash-completion/completions/sluicegate")]
     Completions { shell: Shell },
@@ -151,6 +159,66 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
+
+const SCHEMA_EXAMPLES: &str = "Example:
+  sluicegate schema > definition.schema.json
+
+and in the definition:
+  { \"$schema\": \"./definition.schema.json\", \"id\": \"mine\", ... }";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// Text that Markdown viewers draw.
+    Mermaid,
+    /// Text for Graphviz.
+    Dot,
+    /// A finished picture.
+    Svg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = GRAPH_EXAMPLES)]
+pub struct GraphArgs {
+    /// The definition [default: the one in the journal].
+    #[arg(required_unless_present = "journal")]
+    pub file: Option<PathBuf>,
+
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
+    pub format: GraphFormat,
+
+    /// Draw the figures of this journal on it: chunks, retries, errors, time in each state.
+    #[arg(long, value_name = "JOURNAL")]
+    pub journal: Option<PathBuf>,
+}
+
+const GRAPH_EXAMPLES: &str = "Examples:
+  sluicegate graph my-lifecycle.json
+  sluicegate graph my-lifecycle.json --format svg > my-lifecycle.svg
+  sluicegate graph --journal orders.jsonl.journal --format svg > orders.svg";
+
+#[derive(Debug, Args)]
+#[command(after_help = SIMULATE_EXAMPLES)]
+pub struct SimulateArgs {
+    /// The definition. Without one, case lines of the conformance kit are read from standard input.
+    #[arg(requires = "events")]
+    pub file: Option<PathBuf>,
+
+    /// What happens, in words between blanks.
+    #[arg(long, value_name = "SCRIPT", num_args = 1.., requires = "file", allow_hyphen_values = true)]
+    pub events: Vec<String>,
+}
+
+const SIMULATE_EXAMPLES: &str = "Words of a script:
+  NAME  NAME={\"key\":1}                 an event from outside, with its payload
+  +100ms  +5s  +2m  +1h                  time passes; what is due happens
+  done:WHO  done:WHO=JSON                the running invocation WHO (its id or src) succeeds
+  fail:WHO  fail:WHO=KIND  fail:WHO={…}  it fails
+  guard:NAME=true                        what a guard of the program says from now on
+
+Examples:
+  sluicegate simulate fsm-definitions/chunk.json --events 'done:validate fail:transform=busy +1s done:transform done:sink'
+  sluicegate simulate < cases.jsonl > trajectories.jsonl";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT_EXAMPLES)]
