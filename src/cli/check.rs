@@ -60,6 +60,6 @@ pub fn definition(path: &Path, vocabulary: Option<&Vocabulary>) -> Result<Defini
 
 /// A finding on one line, in the form that editors jump to.
 pub fn located(path: &Path, finding: &Finding) -> String {
-    let place = finding.position.map_or(String::new(), |position| format!(":{}:{}", position.line, position.column));
-    format!("{}{place}: {finding}", path.display())
+    let place = finding.position.map_or(String::new(), |position| format!(":{position}"));
+    format!("{}{place}: {}", path.display(), Finding { position: None, ..finding.clone() })
 }

@@ -1,5 +1,6 @@
 //! The one integration test binary: everything that needs a real server, the real program, or both.
 
+mod commands;
 mod connect;
 mod diagram;
 mod engine;
