@@ -6,3 +6,4 @@ mod engine;
 mod export;
 mod fsm;
 mod support;
+mod tidy;
