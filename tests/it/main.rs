@@ -7,3 +7,4 @@ mod engine;
 mod export;
 mod fsm;
 mod support;
+mod tidy;
