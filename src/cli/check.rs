@@ -3,7 +3,7 @@
 use super::args::{CheckArgs, Format};
 use super::exit::{Exit, Failure};
 use crate::cli::out::outln;
-use crate::fsm::{Class, Finding, check_text};
+use crate::fsm::{Class, Definition, Finding, Vocabulary, check_text};
 use crate::trouble::{Trouble, TroubleKind};
 use serde_json::json;
 use std::path::Path;
@@ -46,8 +46,20 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// Reads a definition that can be run by a program with this vocabulary; without one, that means something at all.
+pub fn definition(path: &Path, vocabulary: Option<&Vocabulary>) -> Result<Definition, Failure> {
+    let (definition, report) = check_text(&read(path)?, vocabulary);
+    let refused = if vocabulary.is_some() { Class::Lint } else { Class::Error };
+    if let (true, Some(definition)) = (report.is_clean(refused), definition) {
+        return Ok(definition);
+    }
+    report.findings.iter().for_each(|finding| eprintln!("{}", located(path, finding)));
+    let (use_, flag) = if vocabulary.is_some() { ("run", "--for-export ") } else { ("used", "") };
+    Err(Failure::configuration(format!("{} cannot be {use_}; `sluicegate check {flag}{0}` shows the same", path.display())))
+}
+
 /// A finding on one line, in the form that editors jump to.
 pub fn located(path: &Path, finding: &Finding) -> String {
-    let place = finding.position.map_or(String::new(), |position| format!(":{}:{}", position.line, position.column));
-    format!("{}{place}: {finding}", path.display())
+    let place = finding.position.map_or(String::new(), |position| format!(":{position}"));
+    format!("{}{place}: {}", path.display(), Finding { position: None, ..finding.clone() })
 }

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::cli::out::outln;
 use crate::clock::Clock;
 use crate::engine::{Orchestrator, Patience, RunError, RunReport, Running};
-use crate::fsm::{Class, Definition, Role, Use, Vocabulary, check_text};
+use crate::fsm::{Definition, Role, Use, Vocabulary};
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
 use crate::source::postgres::{
@@ -291,14 +291,7 @@ fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
     let Some(path) = path else {
         return serde_json::from_str(DEFAULT_DEFINITION).map_err(|error| Failure::configuration(error.to_string()));
     };
-    let text = super::check::read(path)?;
-    let (definition, report) = check_text(&text, Some(&vocabulary()));
-    if !report.is_clean(Class::Lint) {
-        report.findings.iter().for_each(|finding| eprintln!("{}", super::check::located(path, finding)));
-    }
-    definition
-        .filter(|_| report.is_clean(Class::Lint))
-        .ok_or_else(|| Failure::configuration(format!("{} cannot be run; `sluicegate check --for-export` shows the same", path.display())))
+    super::check::definition(path, Some(&vocabulary()))
 }
 
 /// Less than this, and the limit would be a promise that cannot be kept.

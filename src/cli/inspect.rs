@@ -155,6 +155,6 @@ pub(super) fn readable_event(event: &str) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "microseconds of a run are far below 2^53")]
-pub(super) fn seconds(micros: i64) -> f64 {
+pub(in crate::cli) fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }

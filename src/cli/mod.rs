@@ -4,10 +4,13 @@ mod args;
 mod check;
 mod exit;
 mod export;
+mod graph;
 mod inspect;
 mod out;
 mod progress;
+mod schema;
 mod signals;
+mod simulate;
 mod values;
 
 use args::{Cli, Command};
@@ -23,6 +26,9 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Schema => Ok(schema::run()),
         Command::Completions { shell } => {
             args::completions(shell);
             Ok(Exit::Complete)

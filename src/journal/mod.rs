@@ -10,6 +10,7 @@ use crate::fsm::{EventId, Machine, StateId};
 use crate::sink::Position;
 use crate::source::RangeDone;
 use crate::trouble::Trouble;
+use std::fmt;
 use std::sync::Arc;
 
 /// Where transitions are written down.
@@ -76,6 +77,14 @@ impl RowSum {
     /// Whether every row is accounted for.
     pub fn is_equal(&self) -> bool {
         self.read == self.written + self.filtered + self.dead_lettered + self.cancelled
+    }
+}
+
+impl fmt::Display for RowSum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RowSum { read, written, filtered, dead_lettered, cancelled } = self;
+        let sign = if self.is_equal() { '=' } else { '≠' };
+        write!(f, "{read} read {sign} {written} written + {filtered} filtered + {dead_lettered} dead-lettered + {cancelled} cancelled")
     }
 }
 

@@ -1,8 +1,10 @@
 //! The one integration test binary: everything that needs a real server, the real program, or both.
 
+mod commands;
 mod connect;
 mod diagram;
 mod engine;
 mod export;
 mod fsm;
 mod support;
+mod tidy;

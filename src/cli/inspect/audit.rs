@@ -25,18 +25,9 @@ pub fn show(reader: &Reader, format: ListFormat) -> Result<Exit, Failure> {
     if audit.total_findings > SHOWN as u64 {
         outln!("and {} more", show_count(audit.total_findings - SHOWN as u64));
     }
-    let rows = &audit.rows;
-    outln!(
-        "{} chunks, {} transitions replayed; rows: {} read = {} written + {} filtered + {} dead-lettered + {} cancelled{}",
-        show_count(audit.chunks),
-        show_count(audit.transitions),
-        rows.read,
-        rows.written,
-        rows.filtered,
-        rows.dead_lettered,
-        rows.cancelled,
-        if audit.complete { "" } else { " (so far: the run is not complete)" }
-    );
+    let so_far = if audit.complete { "" } else { " (so far: the run is not complete)" };
+    outln!("{} chunks, {} transitions replayed", show_count(audit.chunks), show_count(audit.transitions));
+    outln!("rows: {}{so_far}", audit.rows);
     outln!("{}", if audit.is_sound() { "sound" } else { "NOT SOUND" });
     Ok(exit)
 }

@@ -1,7 +1,7 @@
 //! Does the journal tell a story that can have happened? Every walk is replayed against the definition, and the rows are added up.
 
 use super::query::{Reader, RunRow, TransitionRow};
-use crate::fsm::{CompileOptions, Definition, Machine, StateId, compile};
+use crate::fsm::{CompileOptions, Definition, Effects, Host, Machine, Microstep, StateId, compile};
 use crate::journal::RowSum;
 use crate::trouble::{Trouble, TroubleKind};
 use serde::Serialize;
@@ -41,7 +41,7 @@ impl Audit {
         let mut audit = Audit { complete: last.phase == "complete", ..Audit::default() };
         let machines = runs.iter().map(|run| Ok((run.run, machine(run)?))).collect::<Result<BTreeMap<_, _>, Trouble>>()?;
         let ends = audit.walks(reader, &machines)?;
-        audit.chunk_rows(reader, &ends)?;
+        audit.chunk_rows(reader, ends)?;
         audit.sums(reader, last)?;
         Ok(audit)
     }
@@ -88,11 +88,11 @@ impl Audit {
     }
 
     /// Compares the chunks' rows with their walks.
-    fn chunk_rows(&mut self, reader: &Reader, ends: &BTreeMap<String, String>) -> Result<(), Trouble> {
+    fn chunk_rows(&mut self, reader: &Reader, mut ends: BTreeMap<String, String>) -> Result<(), Trouble> {
         for chunk in reader.chunks(None)? {
-            match ends.get(&chunk.chunk) {
+            match ends.remove(&chunk.chunk) {
                 None => self.find(&chunk.chunk, "it has no transition".into()),
-                Some(end) if *end != chunk.state => {
+                Some(end) if end != chunk.state => {
                     self.find(&chunk.chunk, format!("it is said to be in `{}`, but its walk ends in `{end}`", chunk.state))
                 }
                 Some(_) => {}
@@ -110,6 +110,7 @@ impl Audit {
                 self.find(&chunk.chunk, format!("the run is complete, but it is still in `{}`", chunk.state));
             }
         }
+        ends.into_keys().for_each(|chunk| self.find(&chunk, "it has transitions, but is not among the chunks".into()));
         Ok(())
     }
 
@@ -129,15 +130,20 @@ impl Audit {
             return Ok(());
         }
         if !self.rows.is_equal() {
-            self.find("run", format!("the rows do not add up: {:?}", self.rows));
+            self.find("run", format!("the rows do not add up: {}", self.rows));
         }
         let RowSum { read, written, filtered, dead_lettered, cancelled } = self.rows;
         let told = last.rows.map(|rows| rows.map(i64::unsigned_abs));
         if told != Some([read, written, filtered, dead_lettered, cancelled]) {
-            self.find(
-                "run",
-                format!("the run says {told:?} rows (read, written, filtered, dead-lettered, cancelled), the chunks {:?}", self.rows),
-            );
+            let told = told.map(|[read, written, filtered, dead_lettered, cancelled]| RowSum {
+                read,
+                written,
+                filtered,
+                dead_lettered,
+                cancelled,
+            });
+            let told = told.map_or("nothing of its rows".to_owned(), |told| told.to_string());
+            self.find("run", format!("the run says {told}; its chunks say {}", self.rows));
         }
         Ok(())
     }
@@ -163,7 +169,8 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
     let Some(to) = machine.state(&row.to) else { return Some(format!("there is no state `{}`", row.to)) };
     let Some(from_name) = &row.from else {
         let restart = before.is_none_or(|before| before.run < row.run);
-        return (row.event != INIT || row.seq != 0 || !restart).then(|| format!("transition {} comes from nowhere", row.seq));
+        let begins = row.event == INIT && row.seq == 0 && restart;
+        return (!begins || !is_first(machine, to)).then(|| format!("transition {} comes from nowhere to `{}`", row.seq, row.to));
     };
     let Some(from) = machine.state(from_name) else { return Some(format!("there is no state `{from_name}`")) };
     let Some(before) = before.filter(|before| before.run == row.run) else {
@@ -180,6 +187,21 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
     }
     let legal = is_legal(machine, from, &row.event, to, row.microstep);
     (!legal).then(|| format!("transition {}: no `{}` leads from `{from_name}` to `{}`", row.seq, row.event, row.to))
+}
+
+/// Whether a walk begins with this state.
+fn is_first(machine: &Machine, state: StateId) -> bool {
+    /// Keeps where the first microstep led.
+    struct First(Option<StateId>);
+    impl Host for First {
+        fn microstep(&mut self, step: &Microstep<'_>) {
+            self.0.get_or_insert(step.to);
+        }
+    }
+    let mut first = First(None);
+    // An error (an endless macrostep) comes after that step.
+    let _ = machine.start(machine.initial_context(), &mut first, &mut Effects::new());
+    first.0 == Some(state)
 }
 
 /// Whether, for some outcome of the guards, this event leads from there to there.

@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod batch;
+pub mod figures;
 pub mod query;
 pub mod schema;
 mod writer;

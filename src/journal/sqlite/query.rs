@@ -172,7 +172,7 @@ impl Reader {
         Trouble::lasting(TroubleKind::Io, format!("{}: the journal cannot be read", self.path.display())).because(error)
     }
 
-    fn all<T>(
+    pub(super) fn all<T>(
         &self,
         sql: &str,
         values: &[rusqlite::types::Value],

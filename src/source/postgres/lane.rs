@@ -1,22 +1,21 @@
 //! Reading ranges: raw protocol messages straight into chunk buffers.
 
 use super::connect::{ConnectErrorKind, Connector};
+use super::copy_source::{ChunkLimits, CopySource, Expansion, HEADROOM};
 use super::export::{Export, Range};
-use super::session::{Session, connect_trouble};
+use super::session::connect_trouble;
 use super::wire::{Frame, Message, RawConnection, ServerError, WireError, frame};
 use crate::batch::Batch;
-use crate::budget::{Budget, MemoryBand, Permit};
-use crate::chunk::{ChunkId, Payload};
-use crate::clock::Clock;
+use crate::budget::{Budget, Permit};
+use crate::chunk::ChunkId;
 use crate::format::copy_text::PADDING;
 use crate::memory::{Buffer, Memory, Pool};
-use crate::source::{Incoming, Lane, RangeDone, Read, Source, Stop};
+use crate::source::{Incoming, Lane, RangeDone, Read, Stop};
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How often a lane that waits for the server looks whether it should stop.
@@ -28,143 +27,8 @@ const COPY_DATA: u8 = b'd';
 /// Bytes of a message's head: its kind and its length.
 const HEAD: usize = 5;
 
-/// A chunk above this size, whatever was asked for, is one giant row.
-const GIANT_CHUNK: usize = 4 << 20;
-
-/// The end of a range and the beginning of the next lie in one buffer; this much room is always left for what a server says between.
-const HEADROOM: usize = 4096;
-
-/// How rows are cut into chunks. Journaled: the same limits give the same chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ChunkLimits {
-    /// A chunk ends before the row that would make it larger than this, as the server sends it.
-    pub bytes: usize,
-    /// And before the row behind this many.
-    pub rows: u64,
-}
-
-/// Reads an [`Export`] on several connections.
-pub struct CopySource {
-    connector: Connector,
-    begin: Arc<str>,
-    export: Arc<Export>,
-    limits: ChunkLimits,
-    connections: usize,
-    pool: Pool,
-    expansion: Arc<Expansion>,
-}
-
-/// How much larger rows get on their way to the sink: what a chunk must be given room for before it is read.
-pub(super) struct Expansion {
-    /// Output bytes for 16 input bytes.
-    sixteenths: AtomicUsize,
-}
-
-impl Default for Expansion {
-    fn default() -> Expansion {
-        Expansion { sixteenths: AtomicUsize::new(48) }
-    }
-}
-
-impl Expansion {
-    /// Room for the output of `input` bytes. A giant row gets little at first: it probably is one long text, and more can be had.
-    pub(super) fn room(&self, input: usize) -> usize {
-        let expected = input / 16 * self.sixteenths.load(Ordering::Relaxed);
-        if input > GIANT_CHUNK { expected.min(input + input / 8) } else { expected }
-    }
-
-    /// A chunk's `input` bytes needed `output` bytes. Grows at once, shrinks slowly.
-    pub(super) fn learn(&self, input: usize, output: usize) {
-        let seen = (output * 16).div_ceil(input.max(1)) + 1;
-        let known = self.sixteenths.load(Ordering::Relaxed);
-        self.sixteenths.store(if seen > known { seen } else { (known * 15 + seen) / 16 }, Ordering::Relaxed);
-    }
-}
-
-impl CopySource {
-    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does.
-    pub fn new(connector: Connector, session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
-        let connections = connections.min(export.ranges.len()).max(1);
-        let begin = session.begin_elsewhere(export.repeats_exactly()).into();
-        let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);
-        CopySource { connector, begin, export, limits, connections, pool, expansion: Arc::default() }
-    }
-
-    pub(super) fn expansion(&self) -> Arc<Expansion> {
-        self.expansion.clone()
-    }
-
-    /// What it reads.
-    pub fn export(&self) -> &Export {
-        &self.export
-    }
-
-    /// How it cuts.
-    pub fn limits(&self) -> ChunkLimits {
-        self.limits
-    }
-
-    /// On how many connections it reads.
-    pub fn connections(&self) -> usize {
-        self.connections
-    }
-
-    /// Reads the first chunk and gives its number of rows: a proof that the export can be begun.
-    ///
-    /// # Errors
-    /// When it cannot.
-    pub fn sample(&self, limits: ChunkLimits) -> Result<u64, Trouble> {
-        let budget = Budget::new(MemoryBand::under(usize::MAX / 2), 16, Clock::real());
-        let queue = Arc::new(Mutex::new(VecDeque::from([0])));
-        let mut lane = CopyLane { limits, ..self.lane(0, &queue) };
-        match lane.read(&budget, &Stop::default())? {
-            Read::Chunk(chunk) => Ok(chunk.payload.rows()),
-            _ => Ok(0),
-        }
-    }
-
-    fn lane(&self, number: usize, queue: &Arc<Mutex<VecDeque<usize>>>) -> CopyLane {
-        CopyLane {
-            number,
-            connector: self.connector.clone(),
-            begin: self.begin.clone(),
-            export: self.export.clone(),
-            limits: self.limits,
-            pool: self.pool.clone(),
-            expansion: self.expansion.clone(),
-            queue: queue.clone(),
-            connection: None,
-            may_give_up: number > 0 && self.export.part_starts.len() == 1,
-            ranges: VecDeque::new(),
-            filling: None,
-            carry: Vec::new(),
-            ready: VecDeque::new(),
-        }
-    }
-}
-
-impl Source<Batch> for CopySource {
-    fn lanes(&mut self, budget: &Budget) -> Result<Vec<Box<dyn Lane<Batch>>>, Trouble> {
-        // What was read beyond a chunk's end waits in the lane.
-        budget.reserve(self.connections * (self.limits.bytes + HEADROOM));
-        let per_part = self.export.part_starts.len() > 1;
-        let whole = Arc::new(Mutex::new((0..self.export.ranges.len()).collect::<VecDeque<_>>()));
-        let lanes = if per_part { self.export.part_starts.len() } else { self.connections };
-        let lane = |number: usize| {
-            let of_part =
-                |part: usize| (0..self.export.ranges.len()).filter(|range| self.export.ranges[*range].part as usize == part).collect();
-            let queue = if per_part { Arc::new(Mutex::new(of_part(number))) } else { whole.clone() };
-            Box::new(self.lane(number, &queue)) as Box<dyn Lane<Batch>>
-        };
-        Ok((0..lanes).map(lane).collect())
-    }
-
-    fn part_starts(&self) -> Vec<u32> {
-        self.export.part_starts.clone()
-    }
-}
-
-struct CopyLane {
+/// One connection that reads range after range.
+pub(super) struct CopyLane {
     number: usize,
     connector: Connector,
     begin: Arc<str>,
@@ -279,6 +143,26 @@ impl From<Trouble> for Failure {
 }
 
 impl CopyLane {
+    /// A lane of `source` that takes its ranges from `queue`.
+    pub fn new(source: &CopySource, number: usize, limits: ChunkLimits, queue: &Arc<Mutex<VecDeque<usize>>>) -> CopyLane {
+        CopyLane {
+            number,
+            connector: source.connector.clone(),
+            begin: source.begin.clone(),
+            export: source.export.clone(),
+            limits,
+            pool: source.pool.clone(),
+            expansion: source.expansion.clone(),
+            queue: queue.clone(),
+            connection: None,
+            may_give_up: number > 0 && source.export.part_starts.len() == 1,
+            ranges: VecDeque::new(),
+            filling: None,
+            carry: Vec::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
     /// Whether the server has a place for this lane. Asked before it takes anything, so that nothing has to be handed back.
     fn has_place(&mut self) -> Result<bool, Trouble> {
         match self.connector.raw() {

@@ -6,6 +6,7 @@
 mod catalog;
 mod connect;
 mod conninfo;
+mod copy_source;
 mod export;
 mod lane;
 mod pattern;
@@ -19,8 +20,8 @@ mod wire;
 pub use catalog::{Column, Relation, RelationKind};
 pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
 pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
+pub use copy_source::{ChunkLimits, CopySource};
 pub use export::{Export, Range, ReadMode, Request, Selection};
-pub use lane::{ChunkLimits, CopySource};
 pub use pattern::{NamePattern, PatternError};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};
 pub use sql::{identifier, identifier_list, literal};

@@ -1,6 +1,6 @@
 //! Handlers for what was read: is it sound, and make JSON lines of it.
 
-use super::lane::{CopySource, Expansion};
+use super::copy_source::{CopySource, Expansion};
 use super::session::ServerFacts;
 use super::wire::frame;
 use crate::batch::{Batch, Content};

@@ -100,21 +100,21 @@ fn definitions_that_are_none_or_invoke_what_the_exporter_lacks() {
         shown(&(ran.text().to_owned() + &ran.stderr), &folder, &database)
     };
     assert_snapshot!(says("not json"), @"
-    [dir]/machine.json:1:2: E syntax (1:2): expected ident
-    error: [dir]/machine.json cannot be run; `sluicegate check --for-export` shows the same
+    [dir]/machine.json:1:2: E syntax: expected ident
+    error: [dir]/machine.json cannot be run; `sluicegate check --for-export [dir]/machine.json` shows the same
     ");
     assert_snapshot!(says("[1, 2]"), @"
-    [dir]/machine.json:1:1: E wrong-type (1:1): an object is needed here, not a list
-    error: [dir]/machine.json cannot be run; `sluicegate check --for-export` shows the same
+    [dir]/machine.json:1:1: E wrong-type: an object is needed here, not a list
+    error: [dir]/machine.json cannot be run; `sluicegate check --for-export [dir]/machine.json` shows the same
     ");
     assert_snapshot!(says(r#"{ "id": "m", "initial": "a", "states": {
   "a": { "invoke": { "src": "tranform", "onDone": "b", "onError": "c" } },
   "b": { "invoke": { "src": "sink", "onDone": "d", "onEror": "c" } },
   "c": { "type": "final" }, "d": { "type": "final" } } }"#), @"
-    [dir]/machine.json:1:1: E unused-handler (1:1): no state invokes `transform`, which the program requires
-    [dir]/machine.json:2:29: E unknown-handler states.a.invoke.src (2:29): unknown handler `tranform`; did you mean `transform`?
-    [dir]/machine.json:3:52: E unknown-key states.b.invoke.onEror (3:52): unknown key `onEror` in an invocation; did you mean `onError`?
-    error: [dir]/machine.json cannot be run; `sluicegate check --for-export` shows the same
+    [dir]/machine.json:1:1: E unused-handler: no state invokes `transform`, which the program requires
+    [dir]/machine.json:2:29: E unknown-handler states.a.invoke.src: unknown handler `tranform`; did you mean `transform`?
+    [dir]/machine.json:3:52: E unknown-key states.b.invoke.onEror: unknown key `onEror` in an invocation; did you mean `onError`?
+    error: [dir]/machine.json cannot be run; `sluicegate check --for-export [dir]/machine.json` shows the same
     ");
     let missing = ran(export(&database, "--table orders --definition /nowhere.json").args(["--to", &folder.text("out.jsonl")])).expect(78);
     assert_snapshot!(missing.stderr, @"

@@ -1,0 +1,135 @@
+//! An export as a source: how many lanes read it, and how its rows are cut into chunks.
+
+use super::connect::Connector;
+use super::export::Export;
+use super::lane::CopyLane;
+use super::session::Session;
+use crate::batch::Batch;
+use crate::budget::{Budget, MemoryBand};
+use crate::chunk::Payload;
+use crate::clock::Clock;
+use crate::format::copy_text::PADDING;
+use crate::memory::Pool;
+use crate::source::{Lane, Read, Source, Stop};
+use crate::trouble::Trouble;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A chunk above this size, whatever was asked for, is one giant row.
+const GIANT_CHUNK: usize = 4 << 20;
+
+/// The end of a range and the beginning of the next lie in one buffer; this much room is always left for what a server says between.
+pub(super) const HEADROOM: usize = 4096;
+
+/// How rows are cut into chunks. Journaled: the same limits give the same chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ChunkLimits {
+    /// A chunk ends before the row that would make it larger than this, as the server sends it.
+    pub bytes: usize,
+    /// And before the row behind this many.
+    pub rows: u64,
+}
+
+/// Reads an [`Export`] on several connections.
+pub struct CopySource {
+    pub(super) connector: Connector,
+    pub(super) begin: Arc<str>,
+    pub(super) export: Arc<Export>,
+    limits: ChunkLimits,
+    connections: usize,
+    pub(super) pool: Pool,
+    pub(super) expansion: Arc<Expansion>,
+}
+
+/// How much larger rows get on their way to the sink: what a chunk must be given room for before it is read.
+pub(super) struct Expansion {
+    /// Output bytes for 16 input bytes.
+    sixteenths: AtomicUsize,
+}
+
+impl Default for Expansion {
+    fn default() -> Expansion {
+        Expansion { sixteenths: AtomicUsize::new(48) }
+    }
+}
+
+impl Expansion {
+    /// Room for the output of `input` bytes. A giant row gets little at first: it probably is one long text, and more can be had.
+    pub(super) fn room(&self, input: usize) -> usize {
+        let expected = input / 16 * self.sixteenths.load(Ordering::Relaxed);
+        if input > GIANT_CHUNK { expected.min(input + input / 8) } else { expected }
+    }
+
+    /// A chunk's `input` bytes needed `output` bytes. Grows at once, shrinks slowly.
+    pub(super) fn learn(&self, input: usize, output: usize) {
+        let seen = (output * 16).div_ceil(input.max(1)) + 1;
+        let known = self.sixteenths.load(Ordering::Relaxed);
+        self.sixteenths.store(if seen > known { seen } else { (known * 15 + seen) / 16 }, Ordering::Relaxed);
+    }
+}
+
+impl CopySource {
+    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does.
+    pub fn new(connector: Connector, session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
+        let connections = connections.min(export.ranges.len()).max(1);
+        let begin = session.begin_elsewhere(export.repeats_exactly()).into();
+        let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);
+        CopySource { connector, begin, export, limits, connections, pool, expansion: Arc::default() }
+    }
+
+    pub(super) fn expansion(&self) -> Arc<Expansion> {
+        self.expansion.clone()
+    }
+
+    /// What it reads.
+    pub fn export(&self) -> &Export {
+        &self.export
+    }
+
+    /// How it cuts.
+    pub fn limits(&self) -> ChunkLimits {
+        self.limits
+    }
+
+    /// On how many connections it reads.
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Reads the first chunk and gives its number of rows: a proof that the export can be begun.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn sample(&self, limits: ChunkLimits) -> Result<u64, Trouble> {
+        let budget = Budget::new(MemoryBand::under(usize::MAX / 2), 16, Clock::real());
+        let queue = Arc::new(Mutex::new(VecDeque::from([0])));
+        let mut lane = CopyLane::new(self, 0, limits, &queue);
+        match lane.read(&budget, &Stop::default())? {
+            Read::Chunk(chunk) => Ok(chunk.payload.rows()),
+            _ => Ok(0),
+        }
+    }
+}
+
+impl Source<Batch> for CopySource {
+    fn lanes(&mut self, budget: &Budget) -> Result<Vec<Box<dyn Lane<Batch>>>, Trouble> {
+        // What was read beyond a chunk's end waits in the lane.
+        budget.reserve(self.connections * (self.limits.bytes + HEADROOM));
+        let per_part = self.export.part_starts.len() > 1;
+        let whole = Arc::new(Mutex::new((0..self.export.ranges.len()).collect::<VecDeque<_>>()));
+        let lanes = if per_part { self.export.part_starts.len() } else { self.connections };
+        let lane = |number: usize| {
+            let of_part =
+                |part: usize| (0..self.export.ranges.len()).filter(|range| self.export.ranges[*range].part as usize == part).collect();
+            let queue = if per_part { Arc::new(Mutex::new(of_part(number))) } else { whole.clone() };
+            Box::new(CopyLane::new(self, number, self.limits, &queue)) as Box<dyn Lane<Batch>>
+        };
+        Ok((0..lanes).map(lane).collect())
+    }
+
+    fn part_starts(&self) -> Vec<u32> {
+        self.export.part_starts.clone()
+    }
+}
