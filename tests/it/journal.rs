@@ -2,7 +2,9 @@
 
 use crate::support::cluster::{Cluster, Database, as_unprivileged};
 use crate::support::program::{Folder, Ran, export, ran, run, sluicegate};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
+use sluicegate::journal::sqlite::schema;
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -35,6 +37,24 @@ fn to_the_end(mut child: Child) {
     child.stdout.take().expect("piped").read_to_string(&mut lines).expect("UTF-8");
     assert_eq!(lines.lines().count(), 20_000);
     assert!(child.wait().expect("it ends").success());
+}
+
+/// The documentation of the tables.
+fn documentation() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/journal.md")).expect("the documentation is there")
+}
+
+/// Names in backquotes in the first column of the table below this heading.
+fn documented(heading: &str) -> Option<BTreeSet<String>> {
+    let documentation = documentation();
+    let (_, section) = documentation.split_once(&format!("\n### `{heading}`\n"))?;
+    let rows = section.lines().take_while(|line| !line.starts_with('#')).filter_map(|line| line.strip_prefix("| `"));
+    let names = |row: &str| row.split(" | ").next().unwrap_or("").replace(['`', ' '], "").split(',').map(str::to_owned).collect::<Vec<_>>();
+    Some(rows.flat_map(names).collect())
+}
+
+fn strings(connection: &Connection, sql: &str) -> Vec<String> {
+    connection.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
 fn mode_of(path: &Path) -> u32 {
@@ -162,4 +182,42 @@ fn no_journal_is_made_through_a_link() {
     let refused = ran(&mut export(&database, &format!("--table t --quiet --to {}", folder.text("out.jsonl")))).expect(74);
     assert!(refused.stderr.contains("the journal cannot be created"), "{}", refused.stderr);
     assert_eq!(folder.names(), ["out.jsonl.journal"]);
+}
+
+#[test]
+fn every_column_is_documented() {
+    let connection = Connection::open_in_memory().unwrap();
+    schema::create(&connection).unwrap();
+    let tables = strings(&connection, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')");
+    assert!(tables.len() >= 8, "{tables:?}");
+    for table in tables {
+        let columns: BTreeSet<String> =
+            strings(&connection, &format!("SELECT name FROM pragma_table_info('{table}')")).into_iter().collect();
+        let told = documented(&table).unwrap_or_else(|| panic!("docs/journal.md has no section for `{table}`: write ### `{table}`"));
+        let untold: Vec<_> = columns.difference(&told).collect();
+        let unknown: Vec<_> = told.difference(&columns).collect();
+        assert!(untold.is_empty(), "docs/journal.md, `{table}`: no row for {untold:?}");
+        assert!(unknown.is_empty(), "docs/journal.md, `{table}`: there is no {unknown:?}");
+    }
+    assert!(documentation().contains(&format!("of these tables: {}.", schema::VERSION)), "docs/journal.md: the version is another");
+}
+
+#[test]
+fn the_documented_queries_work() {
+    let (database, folder) = (database(), Folder::new());
+    ran(&mut export(&database, &format!("--table t --quiet --to {}", folder.text("out.jsonl")))).expect(0);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = Connection::open_with_flags(folder.join("out.jsonl.journal"), flags).unwrap();
+    let documentation = documentation();
+    let queries: Vec<&str> = documentation.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(queries.len() >= 8);
+    let mut rows = Vec::new();
+    for query in queries {
+        let mut statement = connection.prepare(query).unwrap_or_else(|error| panic!("{error}:\n{query}"));
+        let count = statement.query([]).unwrap().mapped(|_| Ok(())).try_fold(0, |count, row| row.map(|()| count + 1));
+        rows.push(count.unwrap_or_else(|error| panic!("{error}:\n{query}")));
+    }
+    // A run without a fault: one row each for progress, states, the chunk of a line, and the sum.
+    assert_eq!([rows[0], rows[1], rows[7], rows[8]], [1; 4], "{rows:?}");
+    assert_eq!([rows[5], rows[6]], [0; 2], "errors and dead letters: {rows:?}");
 }
