@@ -256,6 +256,10 @@ pub struct ExportArgs {
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = RowSecurityArg::Refuse)]
     pub row_security: RowSecurityArg,
 
+    /// What to do when the table has changed since an export was begun that is to be gone on with.
+    #[arg(help_heading = "What is read", long, value_enum, default_value_t = Consistency::Snapshot, value_name = "MODE")]
+    pub consistency: Consistency,
+
     /// Stop, resumable, when the snapshot has been held for so long: it keeps the server from cleaning up.
     #[arg(help_heading = "What is read", long, value_name = "TIME", value_parser = duration)]
     pub max_snapshot_age: Option<Duration>,
@@ -379,6 +383,14 @@ pub enum RowSecurityArg {
     Refuse,
     /// Export what the policies let through.
     Apply,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Consistency {
+    /// Refuse: everything in the output is what one snapshot shows.
+    Snapshot,
+    /// Go on: rows may be lost or doubled, and the exit code says so (3).
+    Mixed,
 }
 
 fn mode(text: &str) -> Result<u32, String> {
