@@ -225,137 +225,153 @@ Examples:
 pub struct ExportArgs {
     /// Where the data is: a URL or key=value string as libpq takes it. What it leaves open comes from PG* variables, the service file
     /// and the password file.
-    #[arg(long, value_name = "CONNINFO", env = "DATABASE_URL", hide_env_values = true, default_value = "")]
+    #[arg(help_heading = "What is read", long, value_name = "CONNINFO", env = "DATABASE_URL", hide_env_values = true, default_value = "")]
     pub from: String,
 
     /// A table, by SQL name or by a pattern as psql's \d takes it. May be given several times; all are read under one snapshot.
-    #[arg(long, value_name = "NAME", required_unless_present = "query")]
+    #[arg(help_heading = "What is read", long, value_name = "NAME", required_unless_present = "query")]
     pub table: Vec<String>,
 
     /// The rows of a query instead of a table.
-    #[arg(long, value_name = "SQL", conflicts_with = "table")]
+    #[arg(help_heading = "What is read", long, value_name = "SQL", conflicts_with = "table")]
     pub query: Option<String>,
 
-    /// Output file, or - for standard output. {table} and {schema} are replaced; with {n} every lane writes a file of its own.
-    #[arg(long, value_name = "PATH")]
-    pub to: String,
-
     /// Only these columns, in this order: SQL names, separated by commas.
-    #[arg(long, value_name = "NAMES")]
+    #[arg(help_heading = "What is read", long, value_name = "NAMES")]
     pub columns: Option<String>,
 
     /// Only rows for which this SQL condition holds.
-    #[arg(long = "where", value_name = "SQL")]
+    #[arg(help_heading = "What is read", long = "where", value_name = "SQL")]
     pub filter: Option<String>,
 
     /// Only so many rows (read on one connection).
-    #[arg(long, value_name = "ROWS")]
+    #[arg(help_heading = "What is read", long, value_name = "ROWS")]
     pub limit: Option<u64>,
 
     /// In the order of these SQL expressions (read on one connection).
-    #[arg(long, value_name = "SQL")]
+    #[arg(help_heading = "What is read", long, value_name = "SQL")]
     pub order_by: Option<String>,
 
     /// What to do about row-security policies that hide rows from this role.
-    #[arg(long, value_enum, default_value_t = RowSecurityArg::Refuse)]
+    #[arg(help_heading = "What is read", long, value_enum, default_value_t = RowSecurityArg::Refuse)]
     pub row_security: RowSecurityArg,
 
-    /// Threads that encode and compress [default: the number of processors].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub workers: Option<u16>,
+    /// Stop, resumable, when the snapshot has been held for so long: it keeps the server from cleaning up.
+    #[arg(help_heading = "What is read", long, value_name = "TIME", value_parser = duration)]
+    pub max_snapshot_age: Option<Duration>,
 
-    /// Connections that read side by side [default: the number of processors, at most 4].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub connections: Option<u16>,
-
-    /// How much data may be in memory; reading pauses at this mark.
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "32MiB")]
-    pub memory_limit: usize,
-
-    /// A chunk ends before it gets larger than this, as the server sends it.
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256KiB")]
-    pub chunk_bytes: usize,
-
-    /// A chunk has at most so many rows.
-    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub chunk_rows: Option<u64>,
+    #[arg(help = TO_HELP, help_heading = "Where it goes", long, value_name = "PATH")]
+    pub to: String,
 
     /// Compress: none, gzip, zstd, or with a level, like zstd:9 [default: by the output's extension].
-    #[arg(long, value_name = "METHOD", value_parser = super::export::compression)]
+    #[arg(help_heading = "Where it goes", long, value_name = "METHOD", value_parser = super::export::compression)]
     pub compress: Option<crate::source::postgres::Compression>,
-
-    /// The lifecycle of a chunk, instead of the built-in one.
-    #[arg(long, value_name = "FILE")]
-    pub definition: Option<PathBuf>,
-
-    /// The journal [default: the output's path with .journal behind it; none for standard output].
-    #[arg(long, value_name = "PATH", conflicts_with = "no_journal")]
-    pub journal: Option<PathBuf>,
-
-    /// Keep no journal. The run can then be neither inspected nor resumed.
-    #[arg(long)]
-    pub no_journal: bool,
-
-    /// Start over, whatever an earlier run has left.
-    #[arg(long)]
-    pub fresh: bool,
-
-    /// Replace the output if it exists.
-    #[arg(long)]
-    pub force: bool,
-
-    /// Write chunks as they come, not in the table's order.
-    #[arg(long)]
-    pub unordered: bool,
 
     /// Where rows go that cannot be written, with their reason [default: the output's path with .dead.jsonl behind it; none for
     /// standard output, where such a row ends the run].
-    #[arg(long, value_name = "PATH")]
+    #[arg(help_heading = "Where it goes", long, value_name = "PATH")]
     pub dead_letter: Option<PathBuf>,
 
+    /// The journal [default: the output's path with .journal behind it; none for standard output].
+    #[arg(help_heading = "Where it goes", long, value_name = "PATH", conflicts_with = "no_journal")]
+    pub journal: Option<PathBuf>,
+
+    /// Keep no journal. The run can then be neither inspected nor resumed.
+    #[arg(help_heading = "Where it goes", long)]
+    pub no_journal: bool,
+
+    /// Start over, whatever an earlier run has left.
+    #[arg(help_heading = "Where it goes", long)]
+    pub fresh: bool,
+
+    /// Replace the output if it exists.
+    #[arg(help_heading = "Where it goes", long)]
+    pub force: bool,
+
+    /// Permissions of new files, in octal.
+    #[arg(help_heading = "Where it goes", long, value_name = "MODE", value_parser = mode, default_value = "600")]
+    pub mode: u32,
+
+    /// Write chunks as they come, not in the table's order.
+    #[arg(help_heading = "Where it goes", long)]
+    pub unordered: bool,
+
+    /// Write through the page cache instead of around it.
+    #[arg(help_heading = "Where it goes", long)]
+    pub buffered: bool,
+
+    /// The lifecycle of a chunk, instead of the built-in one.
+    #[arg(help_heading = "How it runs", long, value_name = "FILE")]
+    pub definition: Option<PathBuf>,
+
     /// How often a failing chunk is tried again before its rows are set aside (`maxAttempts` of the definition).
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = "How it runs", long, value_name = "N")]
     pub max_attempts: Option<u32>,
 
     /// For how long a server or disk in trouble is tried again before the run gives up, resumable.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    #[arg(help_heading = "How it runs", long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub give_up_after: Duration,
 
-    /// Stop, resumable, when the snapshot has been held for so long: it keeps the server from cleaning up.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub max_snapshot_age: Option<Duration>,
+    /// Threads that encode and compress [default: the number of processors].
+    #[arg(help_heading = "How it runs", long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+
+    /// Connections that read side by side [default: the number of processors, at most 4].
+    #[arg(help_heading = "How it runs", long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connections: Option<u16>,
+
+    /// How much data may be in memory; reading pauses at this mark.
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "32MiB")]
+    pub memory_limit: usize,
+
+    /// A chunk ends before it gets larger than this, as the server sends it.
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "256KiB")]
+    pub chunk_bytes: usize,
+
+    /// A chunk has at most so many rows.
+    #[arg(help_heading = "How it runs", long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub chunk_rows: Option<u64>,
 
     /// Connect, plan, read one chunk, write nothing.
-    #[arg(long)]
+    #[arg(help_heading = "How it runs", long)]
     pub dry_run: bool,
 
     /// Whether to show a live line.
-    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    #[arg(help_heading = "What is told", long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
     pub progress: When,
 
     /// Print nothing but errors.
-    #[arg(short, long)]
+    #[arg(help_heading = "What is told", short, long)]
     pub quiet: bool,
 
     /// The report at the end: text on standard error, or JSON on standard output.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(help_heading = "What is told", long, value_enum, default_value_t = Format::Text)]
     pub report: Format,
-
-    /// Permissions of new files, in octal.
-    #[arg(long, value_name = "MODE", value_parser = mode, default_value = "600")]
-    pub mode: u32,
-
-    /// Write through the page cache instead of around it.
-    #[arg(long)]
-    pub buffered: bool,
 }
 
-const EXPORT_EXAMPLES: &str = "Examples:
+/// `{n}` as people should read it. The help printer would take it for a line break; what breaks that up prints as nothing.
+macro_rules! lane_number {
+    () => {
+        "{\u{1b}[0mn}"
+    };
+}
+
+const TO_HELP: &str = concat!(
+    "Output file, or - for standard output. {table} and {schema} are replaced; with ",
+    lane_number!(),
+    " every lane writes a file of its own"
+);
+
+const EXPORT_EXAMPLES: &str = concat!(
+    "Examples:
   sluicegate export --from postgres://me@db.example/shop --table orders --to orders.jsonl
   sluicegate export --table 'sales.*' --to 'dump/{schema}.{table}.jsonl.zst'
   sluicegate export --table events --where \"ts >= '2026-01-01'\" --to - | jq .id
   sluicegate export --query 'SELECT id, total FROM orders JOIN ...' --to totals.jsonl.gz
-  sluicegate export --table big --to 'parts/big-{n}.jsonl' --connections 8 --memory-limit 256MiB";
+  sluicegate export --table big --to 'parts/big-",
+    lane_number!(),
+    ".jsonl' --connections 8 --memory-limit 256MiB"
+);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RowSecurityArg {

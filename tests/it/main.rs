@@ -7,4 +7,6 @@ mod docs;
 mod engine;
 mod export;
 mod fsm;
+mod journal;
 mod support;
+mod tidy;

@@ -1,3 +1,5 @@
+//! Against every labelling of small random problems, by brute force.
+
 use super::super::geometry::Dice;
 use super::*;
 
