@@ -304,6 +304,10 @@ pub struct ExportArgs {
     #[arg(help_heading = "Where it goes", long)]
     pub buffered: bool,
 
+    /// Make the output durable after so much of it, and at least every second: what a crash may cost.
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "64MiB")]
+    pub checkpoint_bytes: usize,
+
     /// The lifecycle of a chunk, instead of the built-in one.
     #[arg(help_heading = "How it runs", long, value_name = "FILE")]
     pub definition: Option<PathBuf>,

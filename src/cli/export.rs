@@ -12,7 +12,7 @@ use super::values::{show_count, show_size};
 use crate::batch::Batch;
 use crate::cli::out::outln;
 use crate::clock::Clock;
-use crate::engine::{Orchestrator, Patience, RunError, RunReport, Running};
+use crate::engine::{GroupLimits, Orchestrator, Patience, RunError, RunReport, Running};
 use crate::fsm::{Definition, Role, Use, Vocabulary};
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
@@ -226,6 +226,7 @@ impl<'a> Job<'a> {
             .workers(self.workers)
             .memory_limit(self.args.memory_limit)
             .patience(patience)
+            .group(GroupLimits { bytes: self.args.checkpoint_bytes as u64, ..GroupLimits::default() })
             .clock(clock.clone());
         if let Some(attempts) = self.args.max_attempts {
             run = run.context("maxAttempts", attempts);

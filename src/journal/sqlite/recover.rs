@@ -74,7 +74,7 @@ impl Earlier {
         if path.symlink_metadata().is_err() {
             return Ok(None);
         }
-        let reader = Reader::open(path)?;
+        let Some(reader) = Reader::open_unless_empty(path)? else { return Ok(None) };
         let Some(run) = reader.runs()?.pop() else { return Ok(None) };
         let ranges = reader.all(FINISHED, &[], |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)))?;
         let finished: HashMap<u32, u64> = ranges.iter().map(|(range, _, rows): &(u32, u32, u64)| (*range, *rows)).collect();
