@@ -193,7 +193,7 @@ impl<'a> Job<'a> {
         if let Some(path) = self.journal(target) {
             target::prepare_journal(&path, self.args.fresh)?;
             let record = self.record(session, export, target);
-            let journal = SqliteJournal::open(&path, record, clock)?;
+            let journal = SqliteJournal::open(&path, self.args.mode, record, clock)?;
             created.paths.extend(target::journal_files(&path));
             run = run.journal(Arc::new(journal));
         }

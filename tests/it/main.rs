@@ -6,5 +6,6 @@ mod diagram;
 mod engine;
 mod export;
 mod fsm;
+mod journal;
 mod support;
 mod tidy;

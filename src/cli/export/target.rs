@@ -154,9 +154,9 @@ pub fn prepare_journal(path: &Path, fresh: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The files that a journal consists of while it is open.
-pub fn journal_files(path: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| {
+/// The files that a journal consists of while it is open. A log that stayed behind alone would be taken for one of the next journal.
+pub fn journal_files(path: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|suffix| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         name.into()

@@ -1,7 +1,8 @@
 //! The journal as one SQLite file: ACID without code of ours, and every tool can query it.
 //!
 //! One thread writes. Ordinary entries are committed together every 100 ms without waiting for the disk; a checkpoint commits at once
-//! and waits for it. Readers open the file read-only and leave it as it is.
+//! and waits for it. While a run is on, SQLite keeps a write-ahead log beside the file; when it has ended, the journal is one plain file.
+//! Readers open it read-only and leave it as it is. `docs/journal.md` says what each column means.
 
 pub mod audit;
 mod batch;
@@ -46,13 +47,13 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
-    /// Opens or creates the journal at `path` for a run.
+    /// Opens or creates the journal at `path` for a run. A new file gets the permissions `mode` (as in 0o600), less the umask.
     ///
     /// # Errors
     /// [`TroubleKind::Configuration`] when the file is something else, from a newer version or damaged; [`TroubleKind::Io`] when it
     /// cannot be opened or written. Nothing is overwritten in any of these cases.
-    pub fn open(path: &Path, record: RunRecord, clock: Clock) -> Result<SqliteJournal, Trouble> {
-        let connection = writer::open(path)?;
+    pub fn open(path: &Path, mode: u32, record: RunRecord, clock: Clock) -> Result<SqliteJournal, Trouble> {
+        let connection = writer::open(path, mode)?;
         Ok(SqliteJournal { path: path.to_owned(), desk: Arc::default(), opened: Mutex::new(Some((connection, record))), clock })
     }
 

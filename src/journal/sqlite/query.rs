@@ -5,6 +5,8 @@ use crate::chunk::ChunkId;
 use crate::trouble::{Trouble, TroubleKind};
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use serde::Serialize;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -379,10 +381,9 @@ pub struct RunMove {
     pub reason: Option<String>,
 }
 
-/// Without a write-ahead log nobody is writing, and the file can be read without leaving anything beside it.
+/// Reading needs no more than the file itself, also where nothing can be written, except in write-ahead mode: SQLite then makes files
+/// beside it. Where such a journal has no log, nobody is writing, and it can be told that nothing will change.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let name: String = path
         .to_string_lossy()
@@ -394,11 +395,24 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
             other => vec![other],
         })
         .collect();
-    let mode = if Path::new(&log).exists() { "" } else { "?immutable=1" };
+    let mode = if expects_log(path) && !log_of(path).exists() { "?immutable=1" } else { "" };
     let prefix = if name.starts_with('/') { "file:" } else { "file:./" };
     let connection = Connection::open_with_flags(format!("{prefix}{name}{mode}"), flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
+}
+
+/// Where the write-ahead log is, if there is one.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// Whether the file is in write-ahead mode: its header's read version is 2 (the SQLite file format, 1.3.3).
+fn expects_log(path: &Path) -> bool {
+    let mut header = [0; 20];
+    File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_ok_and(|()| header[19] == 2)
 }
 
 const CHUNK: &str = "range || '.' || idx || split, run, part, origin, state, final, attempt, rows, bytes,

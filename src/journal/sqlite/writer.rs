@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags, params};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an entry waits for company at most.
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
@@ -22,6 +22,12 @@ const FULL_DESK: usize = 16_384;
 
 /// How long another program may lock the file before that counts as trouble.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the end of a run waits for readers to let the file go. One that follows the run does so within 200 ms.
+const READERS_GRACE: Duration = Duration::from_secs(1);
+
+/// How often it looks whether they have.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 type Outcome = Result<(), Arc<rusqlite::Error>>;
 
@@ -149,15 +155,16 @@ impl Desk {
     }
 }
 
-/// Opens the file, and makes it a journal if it is empty.
-pub(super) fn open(path: &Path) -> Result<Connection, Trouble> {
+/// Opens the file, and makes it a journal if it is new or empty. A new one gets the permissions `mode`.
+pub(super) fn open(path: &Path, mode: u32) -> Result<Connection, Trouble> {
     let failed = |error: rusqlite::Error| trouble(path, &Arc::new(error));
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    create_file(path, mode)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     let wrong = |what: String| Err(Trouble::lasting(TroubleKind::Configuration, format!("{}: {what}", path.display())));
     match schema::file_kind(&connection).map_err(failed)? {
-        FileKind::Journal => {}
+        FileKind::Journal => choose_journal_mode(&connection, path).map_err(failed)?,
         FileKind::Empty => {
             choose_journal_mode(&connection, path).map_err(failed)?;
             schema::create(&connection).map_err(failed)?;
@@ -173,6 +180,23 @@ pub(super) fn open(path: &Path) -> Result<Connection, Trouble> {
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// Makes an empty file, if there is none. SQLite would give it the permissions that the umask leaves, which is more than others should
+/// have; what it puts beside the file gets those of the file.
+fn create_file(path: &Path, mode: u32) -> Result<(), Trouble> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    match options.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists || !path.exists() => {
+            Err(Trouble::lasting(TroubleKind::Io, format!("{}: the journal cannot be created", path.display())).because(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// WAL lets others read while we write, but needs shared memory, which network file systems do not have.
@@ -236,7 +260,8 @@ pub(super) fn begin(
 }
 
 fn write(connection: &Connection, batch: &Batch, desk: &Desk) {
-    while let Some((entries, order)) = desk.collect() {
+    let mut ended = false;
+    while !ended && let Some((entries, order)) = desk.collect() {
         if entries.is_empty() && order.is_none() {
             continue;
         }
@@ -246,12 +271,32 @@ fn write(connection: &Connection, batch: &Batch, desk: &Desk) {
             tracing::debug!("the journal cannot be written: {error}");
             std::thread::sleep(COMMIT_EVERY);
         }
+        ended = result.is_ok() && matches!(order, Some(Order::End(_)));
+        if ended && let Err(error) = lay_to_rest(connection) {
+            tracing::debug!("the journal is complete, but not in a single file, because somebody reads it: {error}");
+        }
         let unwritten = if result.is_ok() { Vec::new() } else { entries };
         let answer = order.map(|order| match (&result, order) {
             (Err(_), Order::Checkpoint { entries, .. }) => (result.clone(), entries),
             _ => (result.clone(), Vec::new()),
         });
         desk.done(unwritten, answer);
+    }
+}
+
+/// Makes a finished journal one plain file, which can be copied, and read where nothing can be written. What stays if readers do not let
+/// it go, a write-ahead log with nothing new in it, harms nobody.
+fn lay_to_rest(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.busy_timeout(Duration::ZERO)?;
+    let checkpoint = || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    let leave = || connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()));
+    let deadline = Instant::now() + READERS_GRACE;
+    loop {
+        match checkpoint().and_then(|()| leave()) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK_EVERY),
+            result => return result,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::assert_same;
 use crate::support::cluster::{Cluster, Database};
 use crate::support::program::{Folder, export, ran, row_to_json};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -196,6 +197,8 @@ fn rows_that_are_not_utf8_go_to_the_dead_letter() {
         assert_eq!(folder.read("out.jsonl").lines().count(), 990);
         let dead = folder.read("out.jsonl.dead.jsonl");
         assert_eq!(dead.lines().count(), 10);
+        let mode = std::fs::metadata(folder.join("out.jsonl.dead.jsonl")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "for its owner only");
         records.push(dead.lines().next().unwrap().to_owned());
     }
     assert_eq!(records[0], records[1], "with and without a state that validates");
