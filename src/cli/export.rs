@@ -144,6 +144,7 @@ impl<'a> Job<'a> {
         let mut session = Session::open(&self.connector, row_security)?;
         let exports = Export::plan(&mut session, &selection(self.args)?, &self.request(targets)?)?;
         let targets = targets.for_exports(&exports)?;
+        self.check_paths(&targets)?;
         if self.args.dry_run {
             exports.into_iter().zip(&targets).try_for_each(|(export, target)| self.dry_run(&session, &Arc::new(export), target))?;
             return Ok(Exit::Complete);
@@ -166,6 +167,10 @@ impl<'a> Job<'a> {
             }
             let report = self.export(&session, &table, mixed, done)?;
             exit = exit.and(report.outcome.into());
+            if report.rows.cancelled > 0 {
+                // Nobody here cancels chunks: the definition lets them end so.
+                exit = exit.and(Exit::DeadLetters);
+            }
             reports.push(report::describe(&report, &table.export, &table.target, &session));
             if self.args.report == Format::Text && !self.args.quiet {
                 report::print(&report, &table.export, &table.target, &session);
@@ -178,6 +183,26 @@ impl<'a> Job<'a> {
             report::print_json(&reports, self.args.to == "-");
         }
         Ok(exit)
+    }
+
+    /// Every file is somebody's alone.
+    fn check_paths(&self, targets: &[Target]) -> Result<(), Failure> {
+        for (flag, path) in [("--journal", &self.args.journal), ("--dead-letter", &self.args.dead_letter)] {
+            let Some(path) = path else { continue };
+            if targets.len() > 1 {
+                let message = format!(
+                    "{} tables cannot share {flag} {}; leave it out, and each gets its own beside its output",
+                    targets.len(),
+                    path.display()
+                );
+                return Err(Failure::configuration(message));
+            }
+            let same = targets.iter().any(|target| matches!(target, Target::Files(name) if Path::new(name) == path));
+            if same || (flag == "--journal" && self.args.dead_letter.as_ref() == Some(path)) {
+                return Err(Failure::configuration(format!("{flag} {} is written otherwise already; give another", path.display())));
+            }
+        }
+        Ok(())
     }
 
     /// Whether what was done can be known again.

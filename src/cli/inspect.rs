@@ -113,7 +113,7 @@ fn follow(args: &InspectArgs, reader: &Reader, mut filter: TransitionFilter) -> 
     let mut table = transition_table();
     loop {
         // Asked before looking, so that nothing that came in between is missed.
-        let ended = reader.runs()?.last().is_none_or(|run| run.ended_at.is_some());
+        let ended = reader.runs()?.last().is_none_or(|run| run.ended_at.is_some() || !is_alive(run.pid));
         let rows = reader.transitions(&filter)?;
         filter.after = rows.last().map(|row| row.id).or(filter.after);
         table.append(args.format, &rows, transition_cells);
@@ -122,6 +122,12 @@ fn follow(args: &InspectArgs, reader: &Reader, mut filter: TransitionFilter) -> 
         }
         std::thread::sleep(FOLLOW_EVERY);
     }
+}
+
+/// Whether a process is there. One that cannot be asked about may be.
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_none_or(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// A moment as people write it: a time of day by RFC 3339, or how long ago.

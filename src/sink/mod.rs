@@ -18,9 +18,9 @@ pub use file::FileSink;
 pub use output_file::{FileOptions, partial_name};
 pub use stream::StreamSink;
 
-use crate::chunk::ChunkId;
+use crate::chunk::{ChunkId, Payload};
 use crate::processor::{HandlerError, Rejected};
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, TroubleKind};
 use std::sync::Arc;
 
 /// Where chunks go: an ordered handler. All calls come from the committer's thread, chunks in order unless the run is unordered.
@@ -58,6 +58,33 @@ pub trait Sink<P>: Send {
     fn buffer_bytes(&self) -> usize {
         0
     }
+}
+
+/// A payload that a sink can write as bytes.
+pub trait ToBytes: Payload {
+    /// The bytes; `None` while the payload is still on its way there, which a definition has to see to.
+    fn to_bytes(&self) -> Option<&[u8]>;
+}
+
+impl ToBytes for String {
+    fn to_bytes(&self) -> Option<&[u8]> {
+        Some(self.as_bytes())
+    }
+}
+
+impl ToBytes for Vec<u8> {
+    fn to_bytes(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+}
+
+/// The bytes of a delivery.
+fn bytes_of<P: ToBytes>(delivery: &Delivery<P>) -> Result<&[u8], Trouble> {
+    delivery.payload.to_bytes().ok_or_else(|| {
+        let message =
+            format!("chunk {} comes to the sink as it was read: the definition leads there past the handler that encodes", delivery.id);
+        Trouble::lasting(TroubleKind::Configuration, message)
+    })
 }
 
 /// What a sink took of a chunk.

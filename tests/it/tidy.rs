@@ -18,8 +18,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("memory", &[]),
     ("trouble", &[]),
     ("budget", &["clock"]),
-    ("batch", &["chunk", "memory"]),
     ("format", &["memory"]),
+    ("batch", &["chunk", "format", "memory"]),
     // The traits that the engine works with.
     ("processor", &["chunk"]),
     ("sink", &["chunk", "processor", "trouble"]),

@@ -31,7 +31,8 @@ pub enum Begin {
 /// Looks what the journal of an export knows. What is resumed is cut into the same ranges as before.
 pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Target) -> Result<Begin, Failure> {
     let Some(path) = job.journal(target).filter(|_| !job.starts_over) else { return Ok(Begin::Anew(None)) };
-    let Some(earlier) = Earlier::read(&path, WRITTEN)? else { return Ok(Begin::Anew(None)) };
+    let unusable = |trouble| Failure::from(trouble).advise("Nothing was changed. Give another --journal, or start over with --fresh.");
+    let Some(earlier) = Earlier::read(&path, WRITTEN).map_err(unusable)? else { return Ok(Begin::Anew(None)) };
     let differences = differences(job, session, export, target, &earlier);
     if !differences.is_empty() {
         let shown: String = differences.iter().take(SHOWN_DIFFERENCES).map(|line| format!("\n  {line}")).collect();
