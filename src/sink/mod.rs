@@ -15,7 +15,7 @@ pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::FileSink;
 #[cfg(unix)]
-pub use output_file::{FileOptions, partial_name};
+pub use output_file::{FileOptions, partial_name, present_name};
 pub use stream::StreamSink;
 
 use crate::chunk::{ChunkId, Payload};

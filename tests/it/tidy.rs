@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Concrete parts: the engine knows none of them, and they know nothing of the engine.
     ("sink::*", &["chunk", "processor", "sink", "trouble"]),
     ("source::*", &["budget", "chunk", "source", "trouble"]),
-    ("source::postgres", &["batch", "budget", "chunk", "clock", "format", "memory", "processor", "sink::*", "source", "trouble"]),
+    ("source::postgres", &["batch", "budget", "chunk", "clock", "format", "memory", "processor", "sink", "sink::*", "source", "trouble"]),
     ("journal::sqlite", &["chunk", "clock", "fsm", "journal", "sink", "source", "trouble"]),
     // Names become concrete parts here, and nowhere else.
     ("cli", EVERYTHING_ABOVE),

@@ -8,6 +8,7 @@ use super::{Job, Table};
 use crate::journal::sqlite::query::Reader;
 use crate::journal::sqlite::recover::Earlier;
 use crate::journal::sqlite::verify;
+use crate::sink::present_name;
 use crate::source::postgres::{ChunkLimits, Cut, Export, ServerFacts, Session, SnapshotFacts};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -188,7 +189,7 @@ fn still_there(target: &Target, export: &Export, earlier: &Earlier) -> Result<()
 
 /// Compares what earlier runs wrote with what the journal says of it.
 fn verify_output(journal: &Path, target: &Target, export: &Export) -> Result<(), Failure> {
-    let files: Vec<PathBuf> = target.files(export).iter().map(|file| verify::present(file)).collect();
+    let files: Vec<PathBuf> = target.files(export).iter().map(|file| present_name(file)).collect();
     let verified = verify::outputs(&Reader::open(journal)?, &files)?;
     let Some(problem) = verified.problems.first() else { return Ok(()) };
     Err(Failure::configuration(format!("the output is not as earlier runs left it: {problem}"))

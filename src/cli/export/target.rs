@@ -142,7 +142,7 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Failure {
 
 /// Makes way for a new journal. What is none is left alone.
 pub fn remove_journal(path: &Path) -> Result<(), Failure> {
-    if path.symlink_metadata().is_ok() && Reader::open_unless_empty(path).is_err() && !schema::is_marked(path) {
+    if path.exists() && Reader::open_unless_empty(path).is_err() && !schema::is_marked(path) {
         let message = format!("{} is not a journal, and is not replaced", path.display());
         return Err(Failure::configuration(message).advise("Give another --journal, or another --to."));
     }

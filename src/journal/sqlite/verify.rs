@@ -1,7 +1,6 @@
 //! Are the outputs what the journal says of them? Every chunk's bytes are read again and compared with its digest and its rows.
 
 use super::query::{ChunkRow, Reader};
-use crate::sink::partial_name;
 use crate::trouble::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::fs::File;
@@ -26,12 +25,6 @@ pub struct Verified {
     pub rows: u64,
     /// What is not as it should be.
     pub problems: Vec<String>,
-}
-
-/// The file under its final name, or under its provisional one while it is not complete.
-pub fn present(target: &Path) -> PathBuf {
-    let partial = partial_name(target);
-    if partial.symlink_metadata().is_ok() { partial } else { target.to_owned() }
 }
 
 /// Reads the outputs, `files[part]` being that of each part, and compares them with the journal. Bytes behind the last chunk are no
