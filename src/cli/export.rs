@@ -267,10 +267,12 @@ impl<'a> Job<'a> {
                     tracing::warn!("{target}: starting over, because {reason}");
                 }
                 target::remove_journal(&path)?;
-                created.paths.extend(target::journal_files(&path));
             }
             let record = self.record(session, export, target, limits, mixed);
             run = run.journal(Arc::new(SqliteJournal::open(&path, self.args.mode, record, clock)?));
+            if let Begin::Anew(_) = begin {
+                created.paths.extend(target::journal_files(&path));
+            }
         }
         if let Begin::GoOn(earlier) = begin {
             if !self.args.quiet {
