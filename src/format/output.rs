@@ -6,8 +6,8 @@ use std::io::{self, Write};
 /// Bytes being encoded: a buffer whose initialised part runs ahead of what has been written, so that an encoder can store
 /// whole words past its position and let the slice's own bounds check be the check for room.
 ///
-/// An encoder works on [`Output::spare`] and calls [`Output::commit`] when a row is complete. When it runs out of room it
-/// gives up on that row, the caller calls [`Output::grow`], and the row starts again: growing is rare, because buffers are
+/// An encoder works on `spare` and calls `commit` when a row is complete. When it runs out of room it
+/// gives up on that row, the caller calls `grow`, and the row starts again: growing is rare, because buffers are
 /// used again, and the hot loop carries no capacity logic at all.
 #[derive(Default)]
 pub struct Output {

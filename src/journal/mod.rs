@@ -10,6 +10,7 @@ use crate::fsm::{EventId, Machine, StateId};
 use crate::sink::Position;
 use crate::source::RangeDone;
 use crate::trouble::Trouble;
+use std::fmt;
 use std::sync::Arc;
 
 /// Where transitions are written down.
@@ -70,6 +71,15 @@ pub struct RowSum {
     pub dead_lettered: u64,
     /// In chunks that were cancelled.
     pub cancelled: u64,
+}
+
+impl fmt::Display for RowSum {
+    /// As a sum: `100 read = 90 written + 0 filtered + 10 dead-lettered + 0 cancelled`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RowSum { read, written, filtered, dead_lettered, cancelled } = self;
+        let sign = if self.is_equal() { "=" } else { "≠" };
+        write!(f, "{read} read {sign} {written} written + {filtered} filtered + {dead_lettered} dead-lettered + {cancelled} cancelled")
+    }
 }
 
 impl RowSum {
@@ -190,6 +200,29 @@ pub struct RunTransition {
     pub to: Box<str>,
     /// Why, for a person.
     pub reason: Option<Box<str>>,
+}
+
+/// A journal that somebody else holds as well.
+impl<J: Journal + ?Sized> Journal for Arc<J> {
+    fn begin(&self, machine: &Arc<Machine>) -> Result<(), Trouble> {
+        (**self).begin(machine)
+    }
+
+    fn record(&self, entries: &mut Vec<Entry>) {
+        (**self).record(entries);
+    }
+
+    fn checkpoint(&self, entries: &mut Vec<Entry>, positions: &[Position]) -> Result<(), Trouble> {
+        (**self).checkpoint(entries, positions)
+    }
+
+    fn intend_finish(&self) -> Result<(), Trouble> {
+        (**self).intend_finish()
+    }
+
+    fn end(&self, ending: &Ending) -> Result<(), Trouble> {
+        (**self).end(ending)
+    }
 }
 
 /// A journal that writes nothing down.
