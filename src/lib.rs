@@ -93,6 +93,8 @@ pub mod clock;
 pub mod definitions;
 pub mod diagram;
 pub mod engine;
+#[cfg(all(feature = "postgres", unix))]
+pub mod export;
 pub mod format;
 pub mod fsm;
 pub mod journal;

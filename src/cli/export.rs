@@ -162,7 +162,7 @@ impl<'a> Job<'a> {
 
     /// Exports one table.
     fn export(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<RunReport, Failure> {
-        let source = CopySource::new(self.connector.clone(), session, export.clone(), self.limits, self.connections);
+        let source = CopySource::new(session, export.clone(), self.limits, self.connections);
         let clock = Clock::real();
         let patience = Patience { total: self.args.give_up_after, ..Patience::default() };
         let transcoder = Transcoder::new(&source, session.server(), self.compression(target), self.workers);
@@ -262,7 +262,7 @@ impl<'a> Job<'a> {
 
     /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
     fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<(), Failure> {
-        let source = CopySource::new(self.connector.clone(), session, export.clone(), self.limits, 1);
+        let source = CopySource::new(session, export.clone(), self.limits, 1);
         let sample = source.sample(self.limits)?;
         let mode = match &export.mode {
             ReadMode::Pages => format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.connections),
