@@ -11,13 +11,15 @@ use super::values::{show_count, show_size};
 use crate::batch::Batch;
 use crate::cli::out::outln;
 use crate::clock::Clock;
-use crate::engine::{Orchestrator, Patience, RunError, RunReport, Running};
-use crate::fsm::{Class, Definition, Role, Use, Vocabulary, check_text};
+use crate::definitions;
+use crate::engine::{Patience, RunError, RunReport, Running};
+use crate::export::{MOST_CONNECTIONS, Settings, orchestrator};
+use crate::fsm::{Class, Definition, check_text};
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
 use crate::source::postgres::{
     ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
-    Transcoder, Validator, identifier_list,
+    identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
 use serde_json::json;
@@ -25,23 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use target::{Target, Targets};
 
-/// The lifecycle of a chunk, unless the user brings another.
-const DEFAULT_DEFINITION: &str = include_str!("../../fsm-definitions/chunk.json");
-
-/// Connections by default at most: more rarely help and always cost the server.
-const MOST_CONNECTIONS: usize = 4;
-
-/// What a chunk may need, as a multiple of its size: the rows as they came and, somewhat larger, as they go.
-const ROOM_PER_CHUNK: usize = 4;
-
-/// What the exporter registers for definitions.
-pub fn vocabulary() -> Vocabulary {
-    Vocabulary::closed()
-        .handler("validate", Use::Optional, Role::Payload)
-        .handler("transform", Use::Required, Role::Payload)
-        .handler("sink", Use::Required, Role::Ordered)
-        .handler("deadLetter", Use::Optional, Role::Ordered)
-}
+pub use crate::export::vocabulary;
 
 /// Reads `--compress`.
 pub fn compression(text: &str) -> Result<Compression, String> {
@@ -62,10 +48,7 @@ pub fn compression(text: &str) -> Result<Compression, String> {
 /// Everything that is decided before the first table.
 struct Job<'a> {
     args: &'a ExportArgs,
-    definition: Definition,
-    workers: usize,
-    connections: usize,
-    limits: ChunkLimits,
+    settings: Settings,
     connector: Connector,
     signals: Signals,
 }
@@ -133,12 +116,20 @@ impl<'a> Job<'a> {
         let workers = args.workers.map_or(processors, usize::from);
         let connections = args.connections.map_or(processors.min(MOST_CONNECTIONS), usize::from);
         let limits = ChunkLimits { bytes: args.chunk_bytes, rows: args.chunk_rows.unwrap_or(u64::MAX) };
-        check_memory(args, workers, connections)?;
+        let settings = Settings {
+            definition: definitions::chunk(),
+            limits,
+            connections,
+            workers,
+            memory_limit: args.memory_limit,
+            compression: Compression::None,
+        };
+        check_memory(&settings)?;
         targets.check_folders()?;
-        let definition = definition(args.definition.as_deref())?;
+        let settings = Settings { definition: definition(args.definition.as_deref())?, ..settings };
         let info = ConnInfo::parse(&args.from).map_err(|error| Failure::configuration(error.to_string()))?;
         let connector = Connector::new(info).map_err(|error| Failure::configuration(error.to_string()))?;
-        Ok(Job { args, definition, workers, connections, limits, connector, signals: Signals::listen() })
+        Ok(Job { args, settings, connector, signals: Signals::listen() })
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
@@ -148,7 +139,7 @@ impl<'a> Job<'a> {
             filter: self.args.filter.clone(),
             limit: self.args.limit,
             order_by: self.args.order_by.clone(),
-            parts: if targets.has_parts() { u32::try_from(self.connections).unwrap_or(1) } else { 1 },
+            parts: if targets.has_parts() { u32::try_from(self.settings.connections).unwrap_or(1) } else { 1 },
         })
     }
 
@@ -162,18 +153,10 @@ impl<'a> Job<'a> {
 
     /// Exports one table.
     fn export(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<RunReport, Failure> {
-        let source = CopySource::new(session, export.clone(), self.limits, self.connections);
         let clock = Clock::real();
         let patience = Patience { total: self.args.give_up_after, ..Patience::default() };
-        let transcoder = Transcoder::new(&source, session.server(), self.compression(target), self.workers);
-        let mut run = Orchestrator::<Batch>::new(self.definition.clone())
-            .source(source)
-            .optional_handler("validate", Validator::new(session.server()))
-            .handler("transform", transcoder)
-            .workers(self.workers)
-            .memory_limit(self.args.memory_limit)
-            .patience(patience)
-            .clock(clock.clone());
+        let settings = Settings { compression: self.compression(target), ..self.settings.clone() };
+        let mut run = orchestrator(session, export.clone(), &settings).patience(patience).clock(clock.clone());
         if let Some(attempts) = self.args.max_attempts {
             run = run.context("maxAttempts", attempts);
         }
@@ -195,7 +178,7 @@ impl<'a> Job<'a> {
             let record = self.record(session, export, target);
             let journal = SqliteJournal::open(&path, record, clock)?;
             created.paths.extend(target::journal_files(&path));
-            run = run.journal(Arc::new(journal));
+            run = run.journal(journal);
         }
         run = match self.dead_letter(target) {
             Some(path) => run.dead_letter("deadLetter", DeadLetterSink::new(&path, self.file_options())),
@@ -254,7 +237,7 @@ impl<'a> Job<'a> {
             snapshot: Some(json!(session.snapshot())),
             plan: json!({ "read": export.mode, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows, "bytes": export.bytes }),
             settings: json!({
-                "identity": export.identity, "chunk": { "bytes": self.limits.bytes, "rows": self.args.chunk_rows },
+                "identity": export.identity, "chunk": { "bytes": self.settings.limits.bytes, "rows": self.args.chunk_rows },
                 "compression": self.compression(target), "ordered": !self.args.unordered, "format": "jsonl",
             }),
         }
@@ -262,10 +245,12 @@ impl<'a> Job<'a> {
 
     /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
     fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<(), Failure> {
-        let source = CopySource::new(session, export.clone(), self.limits, 1);
-        let sample = source.sample(self.limits)?;
+        let source = CopySource::new(session, export.clone(), self.settings.limits, 1);
+        let sample = source.sample(self.settings.limits)?;
         let mode = match &export.mode {
-            ReadMode::Pages => format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.connections),
+            ReadMode::Pages => {
+                format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.settings.connections)
+            }
             ReadMode::OneLane { reason } => format!("one statement on one connection, because {reason}"),
         };
         let rows = export.estimated_rows.map_or("unknown".to_owned(), |rows| format!("about {}", show_count(rows)));
@@ -289,7 +274,7 @@ fn no_dead_letter(delivery: &Delivery<Batch>) -> Result<(), SinkError> {
 
 fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
     let Some(path) = path else {
-        return serde_json::from_str(DEFAULT_DEFINITION).map_err(|error| Failure::configuration(error.to_string()));
+        return Ok(definitions::chunk());
     };
     let text = super::check::read(path)?;
     let (definition, report) = check_text(&text, Some(&vocabulary()));
@@ -302,13 +287,13 @@ fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
 }
 
 /// Less than this, and the limit would be a promise that cannot be kept.
-fn check_memory(args: &ExportArgs, workers: usize, connections: usize) -> Result<(), Failure> {
-    let buffers = FileSink::BUFFER_BYTES + connections * args.chunk_bytes;
-    let floor = buffers + (workers + connections) * args.chunk_bytes * ROOM_PER_CHUNK;
-    if args.memory_limit >= floor {
+fn check_memory(settings: &Settings) -> Result<(), Failure> {
+    let Settings { limits, connections, workers, memory_limit, .. } = settings;
+    let floor = settings.memory_floor();
+    if *memory_limit >= floor {
         return Ok(());
     }
-    let (limit, floor, chunk) = (show_size(args.memory_limit as u64), show_size(floor as u64), show_size(args.chunk_bytes as u64));
+    let (limit, floor, chunk) = (show_size(*memory_limit as u64), show_size(floor as u64), show_size(limits.bytes as u64));
     Err(Failure::configuration(format!(
         "--memory-limit {limit} is less than the {floor} that {connections} connections, {workers} workers and chunks of {chunk} need; \
          allow more, or take fewer connections and workers or smaller chunks"
