@@ -50,9 +50,16 @@ pub struct RunReport {
 }
 
 impl fmt::Display for RunReport {
-    /// In one line: `complete: 100 read = 90 written + …, in 0.012 s`.
+    /// In one line: `complete: 100 read = 90 written + …, in 0.012 s`. The sum need only come out when everything was read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}, in {:.3} s", self.outcome, self.rows, self.seconds)
+        let RunReport { outcome, rows, seconds, metrics } = self;
+        if matches!(outcome, Outcome::Complete | Outcome::CompleteWithDeadLetters) {
+            return write!(f, "{outcome}: {rows}, in {seconds:.3} s");
+        }
+        let RowSum { written, filtered, dead_lettered, cancelled, .. } = rows;
+        let admitted = metrics.rows_admitted;
+        write!(f, "{outcome}: of {admitted} rows that came in, {written} written, {filtered} filtered, {dead_lettered} dead-lettered, ")?;
+        write!(f, "{cancelled} cancelled, in {seconds:.3} s")
     }
 }
 

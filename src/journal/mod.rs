@@ -61,7 +61,8 @@ pub struct Ending {
 /// Every row that was read ends in one of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RowSum {
-    /// As the origin counts them.
+    /// As the origin counts them, for the ranges that were read to their end. Of a run that was stopped in the middle of one,
+    /// [`MetricsSnapshot::rows_admitted`](crate::engine::MetricsSnapshot::rows_admitted) says how many came in.
     pub read: u64,
     /// Counted at the sink.
     pub written: u64,

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// };
 /// ```
 ///
-/// Rows are added up at the end of every chunk and of every run, so rows that a handler takes out must be told: as
-/// [filtered](Done::filtering) or [rejected](Done::rejecting). A chunk that lost rows silently ends the run.
+/// Rows are added up, so those that a handler takes out must be told: as [filtered](Done::filtering) or
+/// [rejected](Done::rejecting). A handler that loses rows silently has failed, which is an error of that chunk.
 ///
 /// Runs on any worker, several at a time on different chunks. A panic is an error of that chunk. A handler that outlives its
 /// state's timeout is abandoned: its result is thrown away, its [`CancelToken`] says so, and its thread is lost to the run until

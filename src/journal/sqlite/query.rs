@@ -317,15 +317,18 @@ impl Reader {
         Ok(self.all(&sql, &values, chunk)?.pop())
     }
 
-    /// One chunk's transitions, in order.
+    /// One chunk's transitions, in the order in which it made them.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub fn walk(&self, id: ChunkId) -> Result<Vec<TransitionRow>, Trouble> {
-        self.transitions(&TransitionFilter { chunk: Some(id), ..TransitionFilter::default() })
+        let mut walk = self.transitions(&TransitionFilter { chunk: Some(id), ..TransitionFilter::default() })?;
+        walk.sort_by_key(|row| (row.run, row.seq));
+        Ok(walk)
     }
 
-    /// Transitions in the order they were written down.
+    /// Transitions in the order they were written down: not always the order in which they were made, since each thread of a run gathers
+    /// its own for a moment. Those of one chunk are told apart by their `seq`.
     ///
     /// # Errors
     /// When the journal cannot be read.
