@@ -9,6 +9,7 @@ use super::exit::{Exit, Failure};
 use super::values::{show_count, show_duration};
 use crate::chunk::ChunkId;
 use crate::cli::out::outln;
+use crate::journal::ChunkRows;
 use crate::journal::sqlite::query::{ChunkRow, Reader, TransitionFilter, TransitionRow};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use table::{Cell, Table};
@@ -39,15 +40,15 @@ fn chunk_table() -> Table {
 }
 
 fn chunk_cells(row: &ChunkRow) -> Vec<Cell> {
-    let [written, _, dead, _] = row.rows_by_end.map_or([None; 4], |rows| rows.map(Some));
+    let ended = row.rows_by_end;
     vec![
         Cell::text(&row.chunk),
         Cell::text(&row.state),
         Cell::number(Some(row.attempt)),
         Cell::number(Some(row.rows)),
         Cell::number(Some(row.bytes)),
-        Cell::number(written),
-        Cell::number(dead),
+        Cell::number(ended.map(|rows| rows.written.cast_signed())),
+        Cell::number(ended.map(|rows| rows.dead_lettered.cast_signed())),
         Cell::number(row.output_at),
         Cell::text(row.digest.as_deref().unwrap_or("")),
         Cell::text(&row.origin),
@@ -75,18 +76,18 @@ fn transition_cells(row: &TransitionRow) -> Vec<Cell> {
 
 /// One chunk's whole walk.
 fn chunk(args: &InspectArgs, reader: &Reader, id: ChunkId) -> Result<Exit, Failure> {
-    let Some(row) = reader.chunk(Some(id))? else {
+    let Some(row) = reader.chunk(id)? else {
         return Err(Failure::configuration(format!("the journal has no chunk {id}; `inspect … chunks` lists them")));
     };
-    let walk = reader.transitions(&TransitionFilter { chunk: Some(id), ..TransitionFilter::default() })?;
+    let walk = reader.walk(id)?;
     if args.format != ListFormat::Table {
         let value = serde_json::json!({ "chunk": row, "walk": walk });
         outln!("{}", if args.format == ListFormat::Json { format!("{value:#}") } else { value.to_string() });
         return Ok(Exit::Complete);
     }
     outln!("chunk {} from {}, {} rows, now in `{}`", row.chunk, row.origin, show_count(row.rows.unsigned_abs()), row.state);
-    if let Some([written, filtered, dead, cancelled]) = row.rows_by_end {
-        outln!("  rows: {written} written, {filtered} filtered, {dead} dead-lettered, {cancelled} cancelled");
+    if let Some(ChunkRows { written, filtered, dead_lettered, cancelled }) = row.rows_by_end {
+        outln!("  rows: {written} written, {filtered} filtered, {dead_lettered} dead-lettered, {cancelled} cancelled");
     }
     if let (Some(at), Some(bytes), Some(digest)) = (row.output_at, row.output_bytes, &row.digest) {
         outln!("  output: bytes {at} to {}, digest {digest}", at + bytes);

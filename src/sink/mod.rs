@@ -21,6 +21,7 @@ pub use stream::StreamSink;
 use crate::chunk::{ChunkId, Payload};
 use crate::processor::{HandlerError, Rejected};
 use crate::trouble::{Trouble, TroubleKind};
+use std::fmt;
 use std::sync::Arc;
 
 /// Where chunks go: an ordered handler. All calls come from the committer's thread, chunks in order unless the run is unordered.
@@ -127,7 +128,7 @@ pub struct Delivery<P> {
     pub whole: bool,
 }
 
-/// Why a sink did not accept a chunk.
+/// Why a sink did not accept a chunk. A [`HandlerError`] or a [`Trouble`] becomes one by `?`.
 #[derive(Debug)]
 pub enum SinkError {
     /// The chunk is at fault.
@@ -136,8 +137,32 @@ pub enum SinkError {
     Component(Trouble),
 }
 
+impl From<HandlerError> for SinkError {
+    fn from(error: HandlerError) -> SinkError {
+        SinkError::Chunk(error)
+    }
+}
+
 impl From<Trouble> for SinkError {
     fn from(trouble: Trouble) -> SinkError {
         SinkError::Component(trouble)
+    }
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SinkError::Chunk(error) => error.fmt(f),
+            SinkError::Component(trouble) => trouble.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SinkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SinkError::Chunk(_) => None,
+            SinkError::Component(trouble) => std::error::Error::source(trouble),
+        }
     }
 }

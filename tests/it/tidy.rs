@@ -31,6 +31,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("source::*", &["budget", "chunk", "source", "trouble"]),
     ("source::postgres", &["batch", "budget", "chunk", "clock", "format", "memory", "processor", "sink", "sink::*", "source", "trouble"]),
     ("journal::sqlite", &["chunk", "clock", "fsm", "journal", "sink", "source", "trouble"]),
+    // What ships ready to use: definitions, and an export put together.
+    ("definitions", &["fsm"]),
+    ("export", &["batch", "definitions", "engine", "fsm", "sink::*", "source::postgres"]),
     // Names become concrete parts here, and nowhere else.
     ("cli", EVERYTHING_ABOVE),
 ];

@@ -145,13 +145,13 @@ fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Targe
     for (key, now) in server.as_object().into_iter().flatten() {
         compare(&format!("server.{key}"), &server_then[key], now, &mut found);
     }
-    let settings = job.settings(export, target);
+    let settings = job.output_settings(export, target);
     for key in ["identity", "compression", "ordered", "format"] {
         compare(key, &earlier.run.settings[key], &settings[key], &mut found);
     }
     compare("heaps", &heap_files(&earlier.run.plan["cut"]), &heap_files(&json!(export.cut)), &mut found);
     let definition: Value = serde_json::from_str(&earlier.run.definition).unwrap_or_default();
-    compare("definition", &definition, &json!(job.definition), &mut found);
+    compare("definition", &definition, &json!(job.settings.definition), &mut found);
     found
 }
 

@@ -124,7 +124,7 @@ fn output(path: &Path, chunks: &[ChunkRow], lines: Lines, verified: &mut Verifie
         }
         end = at + bytes;
         let found = part_of(&mut file, bytes.unsigned_abs(), lines);
-        let written = chunk.rows_by_end.map_or(0, |[written, ..]| written.unsigned_abs());
+        let written = chunk.rows_by_end.map_or(0, |rows| rows.written);
         match found {
             Ok((read, _, _)) if read < bytes.unsigned_abs() => {
                 problem(format!("should end at byte {end}, but the file ends before"));
