@@ -90,7 +90,7 @@ pub fn vocabulary() -> Vocabulary {
 /// `sink`, and its [`dead_letter`](Orchestrator::dead_letter), called `deadLetter`, which take [`Batch`]es; an export with several parts
 /// (see [`Request::parts`](crate::source::postgres::Request::parts)) has chunks for as many outputs.
 ///
-/// The session holds the snapshot: it must live until the run has ended.
+/// The session holds the snapshot: it must live until the run has ended. A run that has lost it fails and says so.
 pub fn orchestrator(session: &Session, export: impl Into<Arc<Export>>, settings: &Settings) -> Orchestrator<Batch> {
     orchestrator_of(CopySource::new(session, export.into(), settings.limits, settings.connections), session, settings)
 }

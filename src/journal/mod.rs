@@ -1,6 +1,6 @@
 //! The journal: a durable log of every transition.
 //!
-//! The engine writes through the trait [`Journal`]; [`sqlite`] is the file that users can query, [`Nowhere`] is none at all.
+//! The engine writes through the trait [`Journal`]; `sqlite` (feature `journal`) is the file that users can query, [`Nowhere`] is none at all.
 
 #[cfg(feature = "journal")]
 pub mod sqlite;

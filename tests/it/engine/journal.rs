@@ -3,6 +3,7 @@
 use super::*;
 use sluicegate::chunk::ChunkId;
 use sluicegate::clock::Clock;
+use sluicegate::journal::sqlite::query::TransitionFilter;
 use sluicegate::journal::sqlite::{Audit, Reader, RunRecord, SqliteJournal};
 use sluicegate::source::items;
 
@@ -26,6 +27,12 @@ fn a_walk_is_told_in_the_order_in_which_it_was_made() {
         .run()
         .unwrap();
     let reader = Reader::open(&path).unwrap();
+    // In the order of writing, too: a reader that follows a run sees each chunk's steps as they were made.
+    for chunk in 0..50 {
+        let filter = TransitionFilter { chunk: Some(ChunkId::new(0, chunk)), ..TransitionFilter::default() };
+        let seqs: Vec<i64> = reader.transitions(&filter).unwrap().iter().map(|step| step.seq).collect();
+        assert_eq!(seqs, (0..8).collect::<Vec<i64>>());
+    }
     for chunk in 0..50 {
         let walk = reader.walk(ChunkId::new(0, chunk)).unwrap();
         let states: Vec<&str> = walk.iter().map(|step| step.to.as_str()).collect();
