@@ -20,6 +20,9 @@ const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// So many entries waiting, and who brings more has to wait too.
 const FULL_DESK: usize = 16_384;
 
+/// How long who brings entries waits for a writer that is far behind.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// How long another program may lock the file before that counts as trouble.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -74,9 +77,10 @@ impl Desk {
             return;
         }
         let mut state = self.state.lock();
-        while state.entries.len() >= FULL_DESK && state.open {
+        if state.entries.len() >= FULL_DESK && state.open {
             self.urgent.notify_one();
-            self.cleared.wait(&mut state);
+            // Not for ever: who waits here may hold what the end of the run needs. What is in flight is bounded, and so is the desk.
+            self.cleared.wait_for(&mut state, LONGEST_WAIT);
         }
         state.entries.append(entries);
     }
