@@ -181,6 +181,8 @@ exec_as_server_user() { # COMMAND...
   fi
 }
 
+server_dir='' server_url='' supervisor=''
+
 # Starts a private server that nobody else can reach: no TCP, a socket in a directory of its own, $server_dir.
 # $server_url is the superuser's way in. It ends with stop_server, or with this script, however that ends: its parent
 # is a shell that waits on a pipe from us, in a process group of its own so that Ctrl-C does not take it first.
@@ -189,15 +191,18 @@ start_server() {
   user=$(server_user)
   # A socket's path has little room, and root's own TMPDIR may be closed to others.
   if [ ${#base} -gt 60 ] || [ -n "$user" ]; then base=/tmp; fi
-  server_dir=$(mktemp -d "$base/sluicegate-pg.XXXXXX")
+  # The name is known before the directory is there, so that an interruption in between leaves nothing.
+  server_dir=$base/sluicegate-pg.$$-$RANDOM
+  mkdir -m 700 "$server_dir"
   [ -z "$user" ] || chown "$user" "$server_dir"
   mkfifo "$server_dir/alive"
+  # Opened for both so that nobody waits for the other end.
+  exec 9<>"$server_dir/alive"
   # set -m: the shell gets a process group of its own.
   set -m
-  supervise "$server_dir" <"$server_dir/alive" >/dev/null 2>&1 &
+  supervise "$server_dir" <"$server_dir/alive" >/dev/null 2>&1 9>&- &
   supervisor=$!
   set +m
-  exec 9>"$server_dir/alive"
   local waited=0
   until [ -e "$server_dir/ready" ]; do
     if [ -e "$server_dir/failed" ] || [ "$waited" -ge 600 ]; then
@@ -251,8 +256,10 @@ END
 }
 
 stop_server() {
-  [ -n "${supervisor:-}" ] || return 0
+  [ -n "$server_dir" ] || return 0
   exec 9>&-
-  wait "$supervisor" 2>/dev/null || true
-  supervisor=''
+  [ -z "$supervisor" ] || wait "$supervisor" 2>/dev/null || true
+  # There may have been no time for a supervisor.
+  rm -rf "$server_dir"
+  supervisor='' server_dir=''
 }
