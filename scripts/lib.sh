@@ -127,18 +127,16 @@ install_with_apt() { # PACKAGE...
   fi
   # Package lists that cannot be renewed may still do.
   quietly "apt-get update" ${sudo[@]+"${sudo[@]}"} apt-get update || true
+  # The Postgres package would make and start a server of its own; only its programs are needed.
   # shellcheck disable=SC2016 # The inner shell expands it.
-  # The package would make and start a server of its own; only its programs are needed.
-  ${sudo[@]+"${sudo[@]}"} sh -c '
+  quietly "apt-get install" ${sudo[@]+"${sudo[@]}"} sh -c '
     drop_in=/etc/postgresql-common/createcluster.d/sluicegate.conf
-    mkdir -p "${drop_in%/*}" && echo "create_main_cluster = false" >"$drop_in"'
-  local status=0
-  quietly "apt-get install" ${sudo[@]+"${sudo[@]}"} env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y --no-install-recommends "$@" || status=$?
-  ${sudo[@]+"${sudo[@]}"} sh -c '
-    cd /etc/postgresql-common && rm -f createcluster.d/sluicegate.conf
-    rmdir createcluster.d . 2>/dev/null' || true
-  [ "$status" -eq 0 ] || die "apt-get could not install $*."
+    clean_up() { rm -f "$drop_in"; rmdir "${drop_in%/*}" /etc/postgresql-common 2>/dev/null; }
+    trap clean_up EXIT
+    trap "exit 130" INT TERM HUP
+    mkdir -p "${drop_in%/*}" && echo "create_main_cluster = false" >"$drop_in"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"' sh "$@" ||
+    die "apt-get could not install $*."
 }
 
 install_with_brew() { # PACKAGE...
