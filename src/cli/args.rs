@@ -256,6 +256,10 @@ pub struct ExportArgs {
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = RowSecurityArg::Refuse)]
     pub row_security: RowSecurityArg,
 
+    /// What to do when the table has changed since an export was begun that is to be gone on with.
+    #[arg(help_heading = "What is read", long, value_enum, default_value_t = Consistency::Snapshot, value_name = "MODE")]
+    pub consistency: Consistency,
+
     /// Stop, resumable, when the snapshot has been held for so long: it keeps the server from cleaning up.
     #[arg(help_heading = "What is read", long, value_name = "TIME", value_parser = duration)]
     pub max_snapshot_age: Option<Duration>,
@@ -299,6 +303,10 @@ pub struct ExportArgs {
     /// Write through the page cache instead of around it.
     #[arg(help_heading = "Where it goes", long)]
     pub buffered: bool,
+
+    /// Make the output durable after so much of it, and at least every second: what a crash may cost.
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "64MiB")]
+    pub checkpoint_bytes: usize,
 
     /// The lifecycle of a chunk, instead of the built-in one.
     #[arg(help_heading = "How it runs", long, value_name = "FILE")]
@@ -379,6 +387,14 @@ pub enum RowSecurityArg {
     Refuse,
     /// Export what the policies let through.
     Apply,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Consistency {
+    /// Refuse: everything in the output is what one snapshot shows.
+    Snapshot,
+    /// Go on: rows may be lost or doubled, and the exit code says so (3).
+    Mixed,
 }
 
 fn mode(text: &str) -> Result<u32, String> {

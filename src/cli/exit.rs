@@ -3,6 +3,7 @@
 use crate::engine::{Outcome, RunError};
 use crate::trouble::{Trouble, TroubleKind};
 use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
 
 /// A good or at least expected end.
@@ -46,6 +47,12 @@ impl From<Outcome> for Exit {
             Outcome::Stopped | Outcome::Cancelled => Exit::Stopped,
             Outcome::Failed => Exit::Unsound,
         }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
     }
 }
 

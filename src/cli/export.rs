@@ -1,6 +1,7 @@
 //! `sluicegate export`: a Postgres table or query to JSON lines.
 
 mod report;
+mod resume;
 mod target;
 
 use super::args::{ExportArgs, Format, RowSecurityArg};
@@ -11,7 +12,7 @@ use super::values::{show_count, show_size};
 use crate::batch::Batch;
 use crate::cli::out::outln;
 use crate::clock::Clock;
-use crate::engine::{Orchestrator, Patience, RunError, RunReport, Running};
+use crate::engine::{GroupLimits, Orchestrator, Patience, RunError, RunReport, Running};
 use crate::fsm::{Definition, Role, Use, Vocabulary};
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
@@ -20,7 +21,8 @@ use crate::source::postgres::{
     Transcoder, Validator, identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
-use serde_json::json;
+use resume::Begin;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use target::{Target, Targets};
@@ -65,44 +67,37 @@ struct Job<'a> {
     definition: Definition,
     workers: usize,
     connections: usize,
-    limits: ChunkLimits,
     connector: Connector,
     signals: Signals,
+    /// Whether to forget what earlier runs have done.
+    starts_over: bool,
+}
+
+/// One table, or a query, with where it goes and where it begins.
+struct Table {
+    export: Arc<Export>,
+    target: Target,
+    begin: Begin,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let targets = Targets::parse(&args.to)?;
-    let job = Job::new(args, &targets)?;
-    let row_security = match args.row_security {
-        RowSecurityArg::Refuse => RowSecurity::Refuse,
-        RowSecurityArg::Apply => RowSecurity::Apply,
-    };
-    let mut session = Session::open(&job.connector, row_security)?;
-    let exports = Export::plan(&mut session, &selection(args)?, &job.request(&targets)?)?;
-    let targets = targets.for_exports(&exports)?;
-    let mut exit = Exit::Complete;
-    let mut reports = Vec::new();
-    for (export, target) in exports.into_iter().zip(targets) {
-        let export = Arc::new(export);
-        if args.dry_run {
-            job.dry_run(&session, &export, &target)?;
-            continue;
-        }
-        let report = job.export(&session, &export, &target)?;
-        exit = exit.and(report.outcome.into());
-        reports.push(report::describe(&report, &export, &target, &session));
-        if args.report == Format::Text && !args.quiet {
-            report::print(&report, &export, &target, &session);
-        }
-        if exit == Exit::Stopped {
-            break;
+    let mut job = Job::new(args, &targets)?;
+    let mut last = 0;
+    loop {
+        let mut done = 0;
+        match job.run(&targets, &mut done) {
+            // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
+            // proved to be the same. Only while that leads anywhere.
+            Err(failure) if failure.kind() == TroubleKind::Unavailable && done > last && job.keeps_journals(&targets) => {
+                tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
+                last = done;
+                job.starts_over = false;
+            }
+            result => return result,
         }
     }
-    if args.report == Format::Json {
-        report::print_json(&reports, args.to == "-");
-    }
-    Ok(exit)
 }
 
 /// Files that were made for a run. If it does not come to the run, they go again.
@@ -132,13 +127,62 @@ impl<'a> Job<'a> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or(processors, usize::from);
         let connections = args.connections.map_or(processors.min(MOST_CONNECTIONS), usize::from);
-        let limits = ChunkLimits { bytes: args.chunk_bytes, rows: args.chunk_rows.unwrap_or(u64::MAX) };
-        check_memory(args, workers, connections)?;
+        check_memory(args, workers, connections, args.chunk_bytes)?;
         targets.check_folders()?;
         let definition = definition(args.definition.as_deref())?;
         let info = ConnInfo::parse(&args.from).map_err(|error| Failure::configuration(error.to_string()))?;
         let connector = Connector::new(info).map_err(|error| Failure::configuration(error.to_string()))?;
-        Ok(Job { args, definition, workers, connections, limits, connector, signals: Signals::listen() })
+        Ok(Job { args, definition, workers, connections, connector, signals: Signals::listen(), starts_over: args.fresh })
+    }
+
+    /// Exports all tables under one snapshot. `done` counts chunks that have come to their end.
+    fn run(&self, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
+        let row_security = match self.args.row_security {
+            RowSecurityArg::Refuse => RowSecurity::Refuse,
+            RowSecurityArg::Apply => RowSecurity::Apply,
+        };
+        let mut session = Session::open(&self.connector, row_security)?;
+        let exports = Export::plan(&mut session, &selection(self.args)?, &self.request(targets)?)?;
+        let targets = targets.for_exports(&exports)?;
+        if self.args.dry_run {
+            exports.into_iter().zip(&targets).try_for_each(|(export, target)| self.dry_run(&session, &Arc::new(export), target))?;
+            return Ok(Exit::Complete);
+        }
+        let mut tables = Vec::new();
+        for (mut export, target) in exports.into_iter().zip(targets) {
+            let begin = resume::look(self, &session, &mut export, &target)?;
+            tables.push(Table { export: Arc::new(export), target, begin });
+        }
+        let mixed = resume::prove(self, &mut session, &mut tables)?;
+        let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
+        let mut reports = Vec::new();
+        for table in tables {
+            if let Begin::Complete(earlier) = &table.begin {
+                reports.push(report::describe_complete(earlier, &table.export, &table.target));
+                if !self.args.quiet {
+                    report::print_complete(earlier, &table.export, &table.target);
+                }
+                continue;
+            }
+            let report = self.export(&session, &table, mixed, done)?;
+            exit = exit.and(report.outcome.into());
+            reports.push(report::describe(&report, &table.export, &table.target, &session));
+            if self.args.report == Format::Text && !self.args.quiet {
+                report::print(&report, &table.export, &table.target, &session);
+            }
+            if exit == Exit::Stopped {
+                break;
+            }
+        }
+        if self.args.report == Format::Json {
+            report::print_json(&reports, self.args.to == "-");
+        }
+        Ok(exit)
+    }
+
+    /// Whether what was done can be known again.
+    fn keeps_journals(&self, targets: &Targets) -> bool {
+        !self.args.no_journal && (self.args.journal.is_some() || !targets.is_stream())
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
@@ -161,8 +205,17 @@ impl<'a> Job<'a> {
     }
 
     /// Exports one table.
-    fn export(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<RunReport, Failure> {
-        let source = CopySource::new(self.connector.clone(), session, export.clone(), self.limits, self.connections);
+    fn export(&self, session: &Session, table: &Table, mixed: bool, done: &mut u64) -> Result<RunReport, Failure> {
+        let Table { export, target, begin } = table;
+        let limits = match begin {
+            Begin::GoOn(earlier) => resume::limits(earlier),
+            _ => self.limits(),
+        };
+        check_memory(self.args, self.workers, self.connections, limits.bytes)?;
+        let mut source = CopySource::new(self.connector.clone(), session, export.clone(), limits, self.connections);
+        if let Begin::GoOn(earlier) = begin {
+            source = source.without(earlier.finished.keys().copied(), earlier.ended());
+        }
         let clock = Clock::real();
         let patience = Patience { total: self.args.give_up_after, ..Patience::default() };
         let transcoder = Transcoder::new(&source, session.server(), self.compression(target), self.workers);
@@ -173,6 +226,7 @@ impl<'a> Job<'a> {
             .workers(self.workers)
             .memory_limit(self.args.memory_limit)
             .patience(patience)
+            .group(GroupLimits { bytes: self.args.checkpoint_bytes as u64, ..GroupLimits::default() })
             .clock(clock.clone());
         if let Some(attempts) = self.args.max_attempts {
             run = run.context("maxAttempts", attempts);
@@ -181,29 +235,57 @@ impl<'a> Job<'a> {
             run = run.unordered();
         }
         let mut created = Created::default();
-        run = match target {
-            Target::Files(_) => {
-                let files = target.files(export);
-                let sink = FileSink::create(&files, self.file_options())?;
+        run = self.outlets(run, table, &mut created)?;
+        if let Some(path) = self.journal(target) {
+            if let Begin::Anew(reason) = begin {
+                if let Some(reason) = reason {
+                    tracing::warn!("{target}: starting over, because {reason}");
+                }
+                target::remove_journal(&path)?;
+                created.paths.extend(target::journal_files(&path));
+            }
+            let record = self.record(session, export, target, limits, mixed);
+            run = run.journal(Arc::new(SqliteJournal::open(&path, self.args.mode, record, clock)?));
+        }
+        if let Begin::GoOn(earlier) = begin {
+            if !self.args.quiet {
+                eprintln!("{}: {}", export.shown(), resume::describe(earlier, export));
+            }
+            run = run.carry_over(earlier.carried());
+        }
+        let running = run.start()?;
+        created.paths.clear();
+        let handle = running.handle();
+        let result = self.watch(running, session, export);
+        *done += handle.metrics().chunks_settled;
+        result
+    }
+
+    /// Sink and dead letter, new or as earlier runs left them.
+    fn outlets(&self, run: Orchestrator<Batch>, table: &Table, created: &mut Created) -> Result<Orchestrator<Batch>, Failure> {
+        let Table { export, target, begin } = table;
+        let options = self.file_options();
+        let files = target.files(export);
+        let run = match (target, begin) {
+            (Target::Files(_), Begin::GoOn(earlier)) => run.sink("sink", FileSink::resume(&files, options, &earlier.positions)?),
+            (Target::Files(_), _) => {
+                let sink = FileSink::create(&files, options)?;
                 created.paths.extend(files.iter().map(|file| partial_name(file)));
                 run.sink("sink", sink)
             }
-            Target::Stream(path) => run.sink("sink", StreamSink::new(path.display().to_string(), target::open_stream(path)?)),
+            (Target::Stream(path), _) => run.sink("sink", StreamSink::new(path.display().to_string(), target::open_stream(path)?)),
         };
-        if let Some(path) = self.journal(target) {
-            target::prepare_journal(&path, self.args.fresh)?;
-            let record = self.record(session, export, target);
-            let journal = SqliteJournal::open(&path, self.args.mode, record, clock)?;
-            created.paths.extend(target::journal_files(&path));
-            run = run.journal(Arc::new(journal));
-        }
-        run = match self.dead_letter(target) {
-            Some(path) => run.dead_letter("deadLetter", DeadLetterSink::new(&path, self.file_options())),
-            None => run.dead_letter("deadLetter", each(no_dead_letter)),
-        };
-        let running = run.start()?;
-        created.paths.clear();
-        self.watch(running, session, export)
+        Ok(match (self.dead_letter(target), begin) {
+            (Some(path), Begin::GoOn(earlier)) => {
+                run.dead_letter("deadLetter", DeadLetterSink::resume(&path, options, &earlier.positions)?)
+            }
+            (Some(path), _) => run.dead_letter("deadLetter", DeadLetterSink::new(&path, options)),
+            (None, _) => run.dead_letter("deadLetter", each(no_dead_letter)),
+        })
+    }
+
+    fn limits(&self) -> ChunkLimits {
+        ChunkLimits { bytes: self.args.chunk_bytes, rows: self.args.chunk_rows.unwrap_or(u64::MAX) }
     }
 
     /// Runs to the end, with signals, progress and the snapshot's age in view.
@@ -230,11 +312,9 @@ impl<'a> Job<'a> {
         let failure = Failure::from(error);
         match failure.kind() {
             TroubleKind::Io => {
-                failure.advise("What was written so far is in the .partial file. Make room and run the same command with --fresh.")
+                failure.advise("What was written so far is kept. When it can be written again, the same command goes on from there.")
             }
-            TroubleKind::Unavailable => {
-                failure.advise("What was written so far is in the .partial file. Run the same command with --fresh.")
-            }
+            TroubleKind::Unavailable => failure.advise("What was written so far is kept. The same command goes on from there."),
             _ => failure,
         }
     }
@@ -247,23 +327,36 @@ impl<'a> Job<'a> {
         self.args.dead_letter.clone().or_else(|| target.beside("dead.jsonl"))
     }
 
-    fn record(&self, session: &Session, export: &Export, target: &Target) -> RunRecord {
+    fn record(&self, session: &Session, export: &Export, target: &Target, limits: ChunkLimits, mixed: bool) -> RunRecord {
+        let mut settings = self.settings(export, target);
+        settings["chunk"] = json!({ "bytes": limits.bytes, "rows": (limits.rows < u64::MAX).then_some(limits.rows) });
+        let mut snapshot = json!(session.snapshot());
+        if mixed {
+            snapshot["mixed"] = true.into();
+        }
         RunRecord {
             target: target.to_string(),
             source: json!({ "server": self.connector.info().identity(), "facts": session.server() }),
-            snapshot: Some(json!(session.snapshot())),
-            plan: json!({ "read": export.mode, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows, "bytes": export.bytes }),
-            settings: json!({
-                "identity": export.identity, "chunk": { "bytes": self.limits.bytes, "rows": self.args.chunk_rows },
-                "compression": self.compression(target), "ordered": !self.args.unordered, "format": "jsonl",
+            snapshot: Some(snapshot),
+            plan: json!({
+                "read": export.mode, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows, "bytes": export.bytes,
+                "cut": export.cut,
             }),
+            settings,
         }
+    }
+
+    /// What decides how the output looks. It has to be the same to go on.
+    fn settings(&self, export: &Export, target: &Target) -> Value {
+        json!({
+            "identity": export.identity, "compression": self.compression(target), "ordered": !self.args.unordered, "format": "jsonl",
+        })
     }
 
     /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
     fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<(), Failure> {
-        let source = CopySource::new(self.connector.clone(), session, export.clone(), self.limits, 1);
-        let sample = source.sample(self.limits)?;
+        let source = CopySource::new(self.connector.clone(), session, export.clone(), self.limits(), 1);
+        let sample = source.sample(self.limits())?;
         let mode = match &export.mode {
             ReadMode::Pages => format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.connections),
             ReadMode::OneLane { reason } => format!("one statement on one connection, because {reason}"),
@@ -295,13 +388,13 @@ fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
 }
 
 /// Less than this, and the limit would be a promise that cannot be kept.
-fn check_memory(args: &ExportArgs, workers: usize, connections: usize) -> Result<(), Failure> {
-    let buffers = FileSink::BUFFER_BYTES + connections * args.chunk_bytes;
-    let floor = buffers + (workers + connections) * args.chunk_bytes * ROOM_PER_CHUNK;
+fn check_memory(args: &ExportArgs, workers: usize, connections: usize, chunk_bytes: usize) -> Result<(), Failure> {
+    let buffers = FileSink::BUFFER_BYTES + connections * chunk_bytes;
+    let floor = buffers + (workers + connections) * chunk_bytes * ROOM_PER_CHUNK;
     if args.memory_limit >= floor {
         return Ok(());
     }
-    let (limit, floor, chunk) = (show_size(args.memory_limit as u64), show_size(floor as u64), show_size(args.chunk_bytes as u64));
+    let (limit, floor, chunk) = (show_size(args.memory_limit as u64), show_size(floor as u64), show_size(chunk_bytes as u64));
     Err(Failure::configuration(format!(
         "--memory-limit {limit} is less than the {floor} that {connections} connections, {workers} workers and chunks of {chunk} need; \
          allow more, or take fewer connections and workers or smaller chunks"

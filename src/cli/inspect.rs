@@ -135,7 +135,7 @@ fn moment(text: &str) -> Result<i64, Failure> {
 }
 
 /// Microseconds since the epoch as people read them.
-pub(super) fn show_time(micros: i64) -> String {
+pub(in crate::cli) fn show_time(micros: i64) -> String {
     let time = UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs());
     humantime::format_rfc3339_micros(time).to_string()
 }

@@ -131,8 +131,9 @@ fn describe(handle: &Handle, title: &str, expected: Option<u64>, elapsed: Durati
         states.collect::<Vec<_>>().join(", "),
         show_size(metrics.memory.resident_bytes),
     );
-    if let Some(left) = expected.filter(|expected| *expected > rows && rows > 0) {
-        text.push_str(&format!(", about {} left", show_duration((left - rows) as f64 / rate)));
+    let read = rows + metrics.rows_carried_over;
+    if let Some(expected) = expected.filter(|expected| *expected > read && rows > 0) {
+        text.push_str(&format!(", about {} left", show_duration((expected - read) as f64 / rate)));
     }
     if status.state != "active" {
         text.push_str(&format!(", {}", status.state));

@@ -21,7 +21,7 @@ pub(super) struct InFlight<P> {
 
 struct State<P> {
     cells: HashMap<ChunkId, Arc<Cell<P>>>,
-    /// Ranges that are being read: their part and how many chunks came so far.
+    /// Ranges that are being read: their part and how many chunks they have so far, those of earlier runs included.
     ranges: BTreeMap<u32, (u32, u32)>,
 }
 
@@ -81,7 +81,7 @@ impl<P: Payload> Intake<P> {
         };
         let mut state = self.shared.in_flight.state.lock();
         state.cells.insert(id, cell.clone());
-        state.ranges.entry(id.range).or_insert((part, 0)).1 += 1;
+        state.ranges.insert(id.range, (part, id.index + 1));
         drop(state);
         let next = cell.life.lock().next(&self.shared);
         self.shared.journal.record(&mut self.book.entries);

@@ -11,7 +11,7 @@ use crate::budget::Permit;
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Moment;
 use crate::fsm::{Effects, EventId, Instance, InvocationId, Machine, StateId, Status, StepError, TimerId};
-use crate::journal::{ChunkRows, Entry, Placed};
+use crate::journal::{ChunkRows, Entry, Placed, RECOVERED};
 use crate::processor::{CancelToken, HandlerError, Rejected};
 use crate::source::Incoming;
 use parking_lot::Mutex;
@@ -160,7 +160,9 @@ impl<P: Payload> Cell<P> {
         let cell = Arc::new(Cell { id, part, origin, rows, life: Mutex::new(life) });
         let mut life = cell.life.lock();
         let first = book.moves.first().map_or(life.instance.state(), |(from, ..)| *from);
-        life.note(&cell, shared, book, now, (None, first, shared.init_event), (0, Cause::default()));
+        let left_in = shared.recovered.get(&id).copied();
+        let cause = Cause { name: left_in.map(|_| RECOVERED), left_in, ..Cause::default() };
+        life.note(&cell, shared, book, now, (None, first, shared.init_event), (0, cause));
         life.after_step(&cell, shared, book, now, Cause::default());
         drop(life);
         Ok(cell)

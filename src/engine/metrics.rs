@@ -29,6 +29,7 @@ struct Inner {
     checkpoints: Histogram<u64>,
     rows: RowSum,
     rows_admitted: u64,
+    rows_carried_over: u64,
     bytes: Bytes,
     chunks_settled: u64,
 }
@@ -71,7 +72,8 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Metrics {
-    pub fn new(machine: Arc<Machine>) -> Metrics {
+    /// `carried`: what earlier runs of the same target have done.
+    pub fn new(machine: Arc<Machine>, carried: RowSum) -> Metrics {
         let state = |_| StateCounters { chunks: 0, bytes: 0, rows: 0, entered: 0, retries: 0, errors: 0, durations: histogram() };
         let inner = Inner {
             states: machine.states().map(state).collect(),
@@ -79,7 +81,8 @@ impl Metrics {
             retries: 0,
             errors: 0,
             checkpoints: histogram(),
-            rows: RowSum::default(),
+            rows: carried,
+            rows_carried_over: carried.written + carried.filtered + carried.dead_lettered + carried.cancelled,
             rows_admitted: 0,
             bytes: Bytes::default(),
             chunks_settled: 0,
@@ -160,6 +163,7 @@ impl Metrics {
                 .collect(),
             rows: inner.rows,
             rows_admitted: inner.rows_admitted,
+            rows_carried_over: inner.rows_carried_over,
             bytes: inner.bytes,
             chunks_settled: inner.chunks_settled,
             retries: inner.retries,
@@ -211,6 +215,8 @@ pub struct MetricsSnapshot {
     pub rows: RowSum,
     /// Rows of all chunks that have been read, also of ranges that are still being read.
     pub rows_admitted: u64,
+    /// Rows that had come to their end in earlier runs of the same target.
+    pub rows_carried_over: u64,
     /// Bytes in and out.
     pub bytes: Bytes,
     /// Chunks in a final state.

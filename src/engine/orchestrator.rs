@@ -5,6 +5,7 @@ use super::committer::{GroupLimits, Outlet, Purpose};
 use super::handle::Handle;
 use super::intake::InFlight;
 use super::metrics::Metrics;
+use super::order::Order;
 use super::patience::Patience;
 use super::registry::{ActionFn, Guard, Registry, Role, View};
 use super::report::{RunError, RunReport};
@@ -12,10 +13,10 @@ use super::running::Running;
 use super::shared::{Back, Shared, Subscribers};
 use super::timers::Timers;
 use crate::budget::{Budget, MemoryBand};
-use crate::chunk::Payload;
+use crate::chunk::{ChunkId, Payload};
 use crate::clock::Clock;
-use crate::fsm::{self, CompileOptions, Context, Definition, Machine, Use, Vocabulary};
-use crate::journal::{Journal, Nowhere};
+use crate::fsm::{self, CompileOptions, Context, Definition, Machine, StateId, Use, Vocabulary};
+use crate::journal::{CarriedOver, Journal, Nowhere};
 use crate::processor::{Handler, Watcher};
 use crate::sink::Sink;
 use crate::source::Source;
@@ -23,7 +24,7 @@ use crate::trouble::{Stop, Trouble, TroubleKind};
 use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What an embedding program may use unless it says otherwise.
@@ -46,6 +47,7 @@ pub struct Orchestrator<P: Payload> {
     actions: BTreeMap<String, ActionFn>,
     journal: Arc<dyn Journal>,
     clock: Clock,
+    carried: CarriedOver,
     settings: Settings,
 }
 
@@ -75,6 +77,7 @@ impl<P: Payload> Orchestrator<P> {
             actions: BTreeMap::new(),
             journal: Arc::new(Nowhere),
             clock: Clock::real(),
+            carried: CarriedOver::default(),
             settings: Settings {
                 workers,
                 memory_limit: DEFAULT_MEMORY_LIMIT,
@@ -217,6 +220,14 @@ impl<P: Payload> Orchestrator<P> {
         this
     }
 
+    /// Goes on where earlier runs of the same target ended. The source must leave out what is carried over, and the sinks must stand
+    /// where the journal says that they did.
+    #[must_use]
+    pub fn carry_over(mut self, carried: CarriedOver) -> Self {
+        self.carried = carried;
+        self
+    }
+
     /// Runs to the end, on threads of its own; the caller's thread waits.
     ///
     /// # Errors
@@ -261,7 +272,8 @@ impl<P: Payload> Orchestrator<P> {
         let (settled_sender, settled) = unbounded();
         let shared = Arc::new(Shared {
             init_event: machine.event("xstate.init"),
-            metrics: Metrics::new(machine.clone()),
+            metrics: Metrics::new(machine.clone(), self.carried.rows),
+            recovered: recovered(&machine, &self.carried)?,
             in_flight: InFlight::new(),
             settled: Mutex::new(Some(settled_sender)),
             machine,
@@ -277,7 +289,12 @@ impl<P: Payload> Orchestrator<P> {
         });
         let wake = shared.back.clone();
         self.clock.on_advance(move || drop(wake.send(Back::Wake)));
-        Ok(Running::launch(shared, self.outlets, &settings, lanes, &source.part_starts(), back, settled))
+        let mut order = Order::new(settings.ordered);
+        for (part, first_range) in (0..).zip(source.part_starts()) {
+            order.begin(part, first_range);
+        }
+        order.carry_over(&self.carried);
+        Ok(Running::launch(shared, self.outlets, &settings, lanes, order, back, settled))
     }
 
     fn compile(&self) -> Result<Machine, RunError> {
@@ -306,6 +323,15 @@ impl<P: Payload> Orchestrator<P> {
             actions: machine.action_names().map(|(_, name)| self.actions.get(name).expect(registered).clone()).collect(),
         }
     }
+}
+
+/// The states that earlier runs left chunks in.
+fn recovered(machine: &Machine, carried: &CarriedOver) -> Result<HashMap<ChunkId, StateId>, RunError> {
+    let state = |(chunk, name): (&ChunkId, &String)| {
+        let unknown = || setup(format!("chunk {chunk} was left in state `{name}`, which the definition does not have"));
+        Ok((*chunk, machine.state(name).ok_or_else(unknown)?))
+    };
+    carried.begun.iter().map(state).collect()
 }
 
 fn setup(message: impl Into<String>) -> RunError {

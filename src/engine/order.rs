@@ -1,6 +1,7 @@
 //! Whose turn it is: chunks come as workers finish them and leave in the order they were read.
 
 use crate::chunk::ChunkId;
+use crate::journal::CarriedOver;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Chunks waiting for their turn, for each part (output) on its own. Plain data: no lock, no thread.
@@ -56,6 +57,12 @@ impl<T> Order<T> {
     /// Says which range a part begins with; 0 for a part nothing was said of.
     pub fn begin(&mut self, part: u32, first_range: u32) {
         self.part(part, first_range);
+    }
+
+    /// What earlier runs have done needs no turn.
+    pub fn carry_over(&mut self, carried: &CarriedOver) {
+        carried.ranges.iter().for_each(|(part, range)| self.range(*part, *range, Length::Complete(0)));
+        carried.ended.iter().for_each(|(part, chunk)| self.pass(*part, *chunk));
     }
 
     /// A chunk that an ordered handler should see. If it has passed before, it does not wait for its turn again.

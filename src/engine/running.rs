@@ -4,7 +4,7 @@ use super::committer::{Committer, Outlet, Pending, ToCommitter};
 use super::conductor::{Conductor, Progress};
 use super::handle::{Handle, Remote};
 use super::intake::Intake;
-use super::lifecycle::Notebook;
+use super::lifecycle::{Cell, Notebook};
 use super::orchestrator::Settings;
 use super::order::Order;
 use super::report::{Outcome, RunError, RunReport};
@@ -37,7 +37,7 @@ impl Running {
         outlets: Vec<Outlet<P>>,
         settings: &Settings,
         lanes: Vec<Box<dyn Lane<P>>>,
-        part_starts: &[u32],
+        order: Order<Arc<Cell<P>>>,
         back: Receiver<Back<P>>,
         settled: Receiver<Settled>,
     ) -> Running {
@@ -48,10 +48,6 @@ impl Running {
         let run = RunState::new();
         let remote = Remote { shared: shared.clone(), status: run.view(), resident: guard.resident(), memory_limit: settings.memory_limit };
         let handle = Handle::new(remote);
-        let mut order = Order::new(settings.ordered);
-        for (part, first_range) in (0..).zip(part_starts) {
-            order.begin(part, *first_range);
-        }
         let committer = Committer {
             shared: shared.clone(),
             outlets,

@@ -8,13 +8,14 @@ use super::timers::{TimerKey, Timers};
 use crate::budget::{Budget, Hold};
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Clock;
-use crate::fsm::{Context, EventId, InvocationId, Machine, TimerId};
+use crate::fsm::{Context, EventId, InvocationId, Machine, StateId, TimerId};
 use crate::journal::{Journal, Transition};
 use crate::processor::{CancelToken, HandlerError};
 use crate::trouble::{Stop, Trouble};
 use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) struct Shared<P> {
     /// Where every chunk starts from.
     pub initial: Context,
     pub init_event: EventId,
+    /// Chunks that an earlier run has begun, with the states it left them in.
+    pub recovered: HashMap<ChunkId, StateId>,
     pub clock: Clock,
     pub budget: Budget,
     pub metrics: Metrics,

@@ -10,6 +10,7 @@ use crate::fsm::{EventId, Machine, StateId};
 use crate::sink::Position;
 use crate::source::RangeDone;
 use crate::trouble::Trouble;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -44,6 +45,9 @@ pub trait Journal: Send + Sync {
     /// As [`Journal::checkpoint`].
     fn end(&self, ending: &Ending) -> Result<(), Trouble>;
 }
+
+/// The event by which a chunk that an earlier run has left is read again and starts anew.
+pub const RECOVERED: &str = "sluicegate.recovered";
 
 /// How a run ended, for its journal.
 #[derive(Clone, Debug)]
@@ -86,6 +90,19 @@ impl fmt::Display for RowSum {
         let sign = if self.is_equal() { '=' } else { '≠' };
         write!(f, "{read} read {sign} {written} written + {filtered} filtered + {dead_lettered} dead-lettered + {cancelled} cancelled")
     }
+}
+
+/// What earlier runs of the same target have done: what a run that goes on from there need not do again.
+#[derive(Clone, Debug, Default)]
+pub struct CarriedOver {
+    /// The rows of ranges that are finished (`read`), and where the rows of all chunks ended that have come to their end.
+    pub rows: RowSum,
+    /// Finished ranges, with the output they belong to.
+    pub ranges: Vec<(u32, u32)>,
+    /// Chunks that have come to their end in ranges that are not finished, with the output they belong to.
+    pub ended: Vec<(u32, ChunkId)>,
+    /// Chunks that were begun and have to be read again: the state they were in.
+    pub begun: HashMap<ChunkId, String>,
 }
 
 /// One line of the journal.

@@ -1,7 +1,7 @@
 //! Rows that cannot be written, with their reason, as JSON lines.
 
 use super::file::file_name;
-use super::output_file::{FileOptions, OutputFile};
+use super::output_file::{FileOptions, OutputFile, partial_name};
 use super::{Delivery, Position, Sink, SinkError, Written};
 use crate::chunk::Payload;
 use crate::processor::Rejected;
@@ -60,6 +60,24 @@ impl DeadLetterSink {
             durable: (0, 0),
             finished: false,
         }
+    }
+
+    /// Goes on where the journal says that the file is durable, if it has been begun.
+    ///
+    /// # Errors
+    /// When bytes that should be there are not, or it cannot be opened.
+    pub fn resume(target: &Path, options: FileOptions, durable: &[Position]) -> Result<DeadLetterSink, Trouble> {
+        let mut sink = DeadLetterSink::new(target, options);
+        let Some(position) = durable.iter().find(|position| position.output == sink.name) else { return Ok(sink) };
+        let has_partial = partial_name(target).symlink_metadata().is_ok();
+        if !has_partial && target.metadata().is_ok_and(|found| found.len() == position.bytes) {
+            sink.finished = true;
+        } else {
+            sink.file = Some(OutputFile::resume(target, options, position.bytes)?);
+        }
+        sink.durable = (position.bytes, position.rows);
+        sink.rows = position.rows;
+        Ok(sink)
     }
 
     fn file(&mut self) -> Result<&mut OutputFile, Trouble> {

@@ -1,10 +1,10 @@
 //! Chunks one behind the other in a file, or in one file for each part.
 
-use super::output_file::{FileOptions, OutputFile};
+use super::output_file::{FileOptions, OutputFile, partial_name};
 use super::{Delivery, Position, Sink, SinkError, Written};
 use crate::chunk::Payload;
 use crate::processor::HandlerError;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, TroubleKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,11 +17,18 @@ pub struct FileSink {
 
 struct Output {
     name: Arc<str>,
-    file: OutputFile,
+    target: PathBuf,
+    /// None once it has its final name.
+    file: Option<OutputFile>,
     rows: u64,
-    /// What the last flush made durable.
+    /// What the last flush made durable: bytes and rows.
     durable: (u64, u64),
-    finished: bool,
+}
+
+impl Output {
+    fn new(target: &Path, file: Option<OutputFile>, durable: (u64, u64)) -> Output {
+        Output { name: file_name(target), target: target.to_owned(), file, rows: durable.1, durable }
+    }
 }
 
 impl FileSink {
@@ -34,15 +41,40 @@ impl FileSink {
     /// When one of them cannot be created, exists and may not be replaced, or is being written by somebody else.
     pub fn create<T: AsRef<Path>>(targets: impl IntoIterator<Item = T>, options: FileOptions) -> Result<FileSink, Trouble> {
         let output = |target: T| {
-            let file = OutputFile::create(target.as_ref(), options)?;
-            Ok(Output { name: file_name(target.as_ref()), file, rows: 0, durable: (0, 0), finished: false })
+            let target = target.as_ref();
+            Ok(Output::new(target, Some(OutputFile::create(target, options)?), (0, 0)))
+        };
+        Ok(FileSink { files: targets.into_iter().map(output).collect::<Result<_, Trouble>>()? })
+    }
+
+    /// Goes on where the journal says that the files are durable: `durable` are its last positions.
+    ///
+    /// A file that has its final name already, from a run that was killed while it gave names, is left as it is.
+    ///
+    /// # Errors
+    /// As [`FileSink::create`], and when bytes that should be there are not.
+    pub fn resume<T: AsRef<Path>>(
+        targets: impl IntoIterator<Item = T>,
+        options: FileOptions,
+        durable: &[Position],
+    ) -> Result<FileSink, Trouble> {
+        let output = |target: T| {
+            let (target, name) = (target.as_ref(), file_name(target.as_ref()));
+            let Some(position) = durable.iter().find(|position| position.output == name) else {
+                return Ok(Output::new(target, Some(OutputFile::create(target, options)?), (0, 0)));
+            };
+            let at = (position.bytes, position.rows);
+            let has_partial = partial_name(target).symlink_metadata().is_ok();
+            let is_finished = !has_partial && target.metadata().is_ok_and(|found| found.len() == at.0);
+            let file = if is_finished { None } else { Some(OutputFile::resume(target, options, at.0)?) };
+            Ok(Output::new(target, file, at))
         };
         Ok(FileSink { files: targets.into_iter().map(output).collect::<Result<_, Trouble>>()? })
     }
 
     /// The final names.
     pub fn targets(&self) -> Vec<PathBuf> {
-        self.files.iter().map(|output| output.file.target().to_owned()).collect()
+        self.files.iter().map(|output| output.target.clone()).collect()
     }
 }
 
@@ -57,25 +89,33 @@ impl<P: Payload + AsRef<[u8]>> Sink<P> for FileSink {
             let message = format!("chunk {} belongs to output {}, of {}", delivery.id, delivery.part, self.files.len());
             return Err(SinkError::Chunk(HandlerError::new("part", message)));
         };
-        let at = output.file.length();
+        let Some(file) = &mut output.file else {
+            let message = format!("{} is complete, and chunk {} comes behind it", output.target.display(), delivery.id);
+            return Err(Trouble::lasting(TroubleKind::Internal, message).into());
+        };
+        let at = file.length();
         let bytes = (*delivery.payload).as_ref();
-        output.file.append(bytes)?;
+        file.append(bytes)?;
         output.rows += delivery.payload.rows();
         Ok(Written { at: Some(at), bytes: bytes.len() as u64 })
     }
 
     fn flush(&mut self) -> Result<(), Trouble> {
-        for output in self.files.iter_mut().filter(|output| output.durable.0 < output.file.length()) {
-            output.file.flush()?;
-            output.durable = (output.file.length(), output.rows);
+        for output in &mut self.files {
+            if let Some(file) = output.file.as_mut().filter(|file| output.durable.0 < file.length()) {
+                file.flush()?;
+                output.durable = (file.length(), output.rows);
+            }
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), Trouble> {
-        for output in self.files.iter_mut().filter(|output| !output.finished) {
-            output.file.finish()?;
-            output.finished = true;
+        for output in &mut self.files {
+            if let Some(file) = &mut output.file {
+                file.finish()?;
+                output.file = None;
+            }
         }
         Ok(())
     }

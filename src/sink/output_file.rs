@@ -102,6 +102,40 @@ impl OutputFile {
         Ok(file)
     }
 
+    /// Goes on with `target` behind its first `length` bytes: what stands there beyond was never said to be durable, and goes.
+    ///
+    /// # Errors
+    /// [`TroubleKind::Configuration`] when these bytes are not there; else as [`OutputFile::create`].
+    pub fn resume(target: &Path, options: FileOptions, length: u64) -> Result<OutputFile, Trouble> {
+        let partial = partial_name(target);
+        let found = partial.symlink_metadata().map(|metadata| metadata.len()).map_err(|error| {
+            let message = format!("{} is gone, in which an earlier run wrote {length} bytes", partial.display());
+            Trouble::lasting(TroubleKind::Configuration, message).because(error)
+        })?;
+        if found < length {
+            let message = format!("{} has {found} bytes, but an earlier run wrote {length}", partial.display());
+            return Err(Trouble::lasting(TroubleKind::Configuration, message));
+        }
+        let mut file = OutputFile::open(target, options)?;
+        file.file.set_len(length).map_err(|error| file.trouble("cannot be truncated", error))?;
+        file.load_tail(length).map_err(|error| file.trouble("cannot be read", error))?;
+        Ok(file)
+    }
+
+    /// Takes the last, unaligned bytes back into the stage.
+    fn load_tail(&mut self, length: u64) -> io::Result<()> {
+        let tail = usize::try_from(length % ALIGNMENT as u64).unwrap_or(0);
+        self.written = length - tail as u64;
+        self.started = self.written;
+        if tail > 0 {
+            // Without the direct flag, which would not take this length.
+            let mut bytes = vec![0; tail];
+            File::open(&self.partial)?.read_exact_at(&mut bytes, self.written)?;
+            self.stage.fill(&bytes);
+        }
+        Ok(())
+    }
+
     fn open(target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
         let partial = partial_name(target);
         let open = |flags: OFlags| {
@@ -131,11 +165,6 @@ impl OutputFile {
             started: 0,
             taken: 0,
         })
-    }
-
-    /// The final name.
-    pub fn target(&self) -> &Path {
-        &self.target
     }
 
     /// Bytes accepted so far.

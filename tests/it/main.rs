@@ -3,6 +3,7 @@
 mod commands;
 mod connect;
 mod diagram;
+mod docs;
 mod engine;
 mod export;
 mod fsm;

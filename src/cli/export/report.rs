@@ -1,9 +1,11 @@
 //! What an export did, for people and for programs.
 
+use super::super::inspect::show_time;
 use super::super::values::{show_count, show_duration, show_size};
 use super::target::Target;
 use crate::cli::out::outln;
 use crate::engine::{Outcome, RunReport};
+use crate::journal::sqlite::recover::Earlier;
 use crate::source::postgres::{Export, ReadMode, Session};
 use serde_json::{Value, json};
 
@@ -20,6 +22,21 @@ pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &
         },
         "run": report,
     })
+}
+
+/// What there is to say where nothing was left to do, as JSON.
+pub fn describe_complete(earlier: &Earlier, export: &Export, target: &Target) -> Value {
+    json!({
+        "table": export.shown(), "target": target.to_string(), "files": target.files(export),
+        "already_complete": { "at_micros": earlier.run.ended_at, "rows": earlier.carried().rows },
+    })
+}
+
+/// The same for people.
+pub fn print_complete(earlier: &Earlier, export: &Export, target: &Target) {
+    let rows = show_count(earlier.carried().rows.written);
+    let at = earlier.run.ended_at.map_or(String::new(), |at| format!(", {}", show_time(at)));
+    eprintln!("{} -> {target}: already complete ({rows} rows{at}); --fresh --force exports it anew", export.shown());
 }
 
 /// Prints JSON reports; on standard error where standard output carries data.

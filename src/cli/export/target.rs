@@ -40,6 +40,11 @@ impl Targets {
         Ok(Targets { text: text.to_owned() })
     }
 
+    /// Whether it is standard output.
+    pub fn is_stream(&self) -> bool {
+        self.text == "-"
+    }
+
     /// Whether every lane writes a file of its own.
     pub fn has_parts(&self) -> bool {
         self.text.contains("{n}")
@@ -134,15 +139,8 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Failure {
     Trouble::lasting(TroubleKind::Io, format!("{} cannot be opened", path.display())).because(error).into()
 }
 
-/// Makes way for a new journal. One that is there tells of an earlier run, and is only given up on request.
-pub fn prepare_journal(path: &Path, fresh: bool) -> Result<(), Failure> {
-    if !path.exists() {
-        return Ok(());
-    }
-    if !fresh {
-        let message = format!("{} is the journal of an earlier run; --fresh starts over, or give another --journal", path.display());
-        return Err(Failure::configuration(message));
-    }
+/// Makes way for a new journal.
+pub fn remove_journal(path: &Path) -> Result<(), Failure> {
     for name in journal_files(path) {
         if name.exists() {
             std::fs::remove_file(&name).map_err(|error| {

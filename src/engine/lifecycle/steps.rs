@@ -42,6 +42,8 @@ pub(super) struct Cause<'a> {
     /// The event's spelling.
     pub(super) name: Option<&'a str>,
     pub(super) error: Option<&'a str>,
+    /// The state that an earlier run left the chunk in.
+    pub(super) left_in: Option<StateId>,
 }
 
 impl<P: Payload> Life<P> {
@@ -81,7 +83,7 @@ impl<P: Payload> Life<P> {
                 let (data, text) = (error.to_event(), error.to_string());
                 self.errors.push(error);
                 let event = Event { id: invocation.error, name: None, data: EventData::Error(&data) };
-                self.step(cell, shared, book, &event, Cause { name: None, error: Some(&text) });
+                self.step(cell, shared, book, &event, Cause { error: Some(&text), ..Cause::default() });
             }
         }
     }
@@ -95,7 +97,7 @@ impl<P: Payload> Life<P> {
         payload: &Map<String, Value>,
     ) {
         let event = Event { id: shared.machine.event(name), name: Some(name), data: EventData::Payload(payload) };
-        self.step(cell, shared, book, &event, Cause { name: Some(name), error: None });
+        self.step(cell, shared, book, &event, Cause { name: Some(name), ..Cause::default() });
     }
 
     pub(super) fn due(&mut self, cell: &Arc<Cell<P>>, shared: &Shared<P>, book: &mut Notebook, timer: TimerId, key: TimerKey) {
@@ -109,7 +111,7 @@ impl<P: Payload> Life<P> {
         });
         let text = timeout.as_ref().map(ToString::to_string);
         self.errors.extend(timeout);
-        self.step(cell, shared, book, &event, Cause { name: None, error: text.as_deref() });
+        self.step(cell, shared, book, &event, Cause { error: text.as_deref(), ..Cause::default() });
     }
 
     fn step(&mut self, cell: &Arc<Cell<P>>, shared: &Shared<P>, book: &mut Notebook, event: &Event<'_>, cause: Cause<'_>) {
@@ -174,7 +176,7 @@ impl<P: Payload> Life<P> {
             at_micros: shared.clock.unix_micros(now),
             event,
             event_name: cause.name.filter(|name| *name != shared.machine.event_name(event)).map(Into::into),
-            from,
+            from: from.or(cause.left_in),
             to,
             microstep: u32::try_from(microstep).unwrap_or(u32::MAX),
             attempt: self.attempt(),

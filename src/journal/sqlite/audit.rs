@@ -2,7 +2,7 @@
 
 use super::query::{Reader, RunRow, TransitionRow};
 use crate::fsm::{CompileOptions, Definition, Effects, Host, Machine, Microstep, StateId, compile};
-use crate::journal::RowSum;
+use crate::journal::{RECOVERED, RowSum};
 use crate::trouble::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -172,6 +172,9 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
         let begins = row.event == INIT && row.seq == 0 && restart;
         return (!begins || !is_first(machine, to)).then(|| format!("transition {} comes from nowhere to `{}`", row.seq, row.to));
     };
+    if row.event == RECOVERED {
+        return recovered(machine, before, row, to);
+    }
     let Some(from) = machine.state(from_name) else { return Some(format!("there is no state `{from_name}`")) };
     let Some(before) = before.filter(|before| before.run == row.run) else {
         return Some(format!("its first transition in the journal is number {}, from `{from_name}`", row.seq));
@@ -187,6 +190,13 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
     }
     let legal = is_legal(machine, from, &row.event, to, row.microstep);
     (!legal).then(|| format!("transition {}: no `{}` leads from `{from_name}` to `{}`", row.seq, row.event, row.to))
+}
+
+/// A chunk that an earlier run left starts anew, once in a run and as its first step there.
+fn recovered(machine: &Machine, before: Option<&Walk>, row: &TransitionRow, to: StateId) -> Option<String> {
+    let left = before.filter(|before| before.run < row.run && Some(&before.at) == row.from.as_ref());
+    let is_recovery = left.is_some() && row.seq == 0 && is_first(machine, to);
+    (!is_recovery).then(|| format!("transition {} of run {} recovers a chunk that was not left so", row.seq, row.run))
 }
 
 /// Whether a walk begins with this state.

@@ -8,7 +8,9 @@ pub mod audit;
 mod batch;
 pub mod figures;
 pub mod query;
+pub mod recover;
 pub mod schema;
+pub mod verify;
 mod writer;
 
 use crate::clock::Clock;

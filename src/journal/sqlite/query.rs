@@ -154,6 +154,15 @@ impl Reader {
     /// # Errors
     /// When there is none, or the file is something else, damaged, or from another version.
     pub fn open(path: &Path) -> Result<Reader, Trouble> {
+        let empty = || Trouble::lasting(TroubleKind::Configuration, format!("{}: an empty file, and no journal", path.display()));
+        Reader::open_unless_empty(path)?.ok_or_else(empty)
+    }
+
+    /// The same, for who can do without: `None` when the file has nothing in it yet, as a run leaves it that was killed while it began.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open_unless_empty(path: &Path) -> Result<Option<Reader>, Trouble> {
         let wrong = |what: &str| Trouble::lasting(TroubleKind::Configuration, format!("{}: {what}", path.display()));
         if !path.is_file() {
             return Err(wrong("there is no such journal"));
@@ -161,11 +170,11 @@ impl Reader {
         let damaged = |error| wrong("not a journal, or a damaged one").because(error);
         let connection = connect(path).map_err(damaged)?;
         match schema::file_kind(&connection).map_err(damaged)? {
-            FileKind::Journal => Ok(Reader { connection, path: path.to_owned() }),
+            FileKind::Journal => Ok(Some(Reader { connection, path: path.to_owned() })),
             FileKind::OtherVersion(version) => {
                 Err(wrong(&format!("a journal of version {version}; this program reads version {}", schema::VERSION)))
             }
-            FileKind::Empty => Err(wrong("an empty file, and no journal")),
+            FileKind::Empty => Ok(None),
             FileKind::Foreign => Err(wrong("an SQLite database, but not a journal")),
         }
     }

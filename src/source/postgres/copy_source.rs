@@ -6,14 +6,14 @@ use super::lane::CopyLane;
 use super::session::Session;
 use crate::batch::Batch;
 use crate::budget::{Budget, MemoryBand};
-use crate::chunk::Payload;
+use crate::chunk::{ChunkId, Payload};
 use crate::clock::Clock;
 use crate::format::copy_text::PADDING;
 use crate::memory::Pool;
 use crate::source::{Lane, Read, Source, Stop};
 use crate::trouble::Trouble;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -41,6 +41,8 @@ pub struct CopySource {
     connections: usize,
     pub(super) pool: Pool,
     pub(super) expansion: Arc<Expansion>,
+    finished: HashSet<u32>,
+    pub(super) ended: Arc<HashMap<ChunkId, (u64, usize)>>,
 }
 
 /// How much larger rows get on their way to the sink: what a chunk must be given room for before it is read.
@@ -76,7 +78,26 @@ impl CopySource {
         let connections = connections.min(export.ranges.len()).max(1);
         let begin = session.begin_elsewhere(export.repeats_exactly()).into();
         let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);
-        CopySource { connector, begin, export, limits, connections, pool, expansion: Arc::default() }
+        CopySource {
+            connector,
+            begin,
+            export,
+            limits,
+            connections,
+            pool,
+            expansion: Arc::default(),
+            finished: HashSet::new(),
+            ended: Arc::default(),
+        }
+    }
+
+    /// Leaves out what earlier runs have done: `finished` ranges are not read, and chunks in `ended`, which had so many rows and bytes,
+    /// are read and not given again.
+    #[must_use]
+    pub fn without(mut self, finished: impl IntoIterator<Item = u32>, ended: HashMap<ChunkId, (u64, usize)>) -> CopySource {
+        self.finished = finished.into_iter().collect();
+        self.ended = Arc::new(ended);
+        self
     }
 
     pub(super) fn expansion(&self) -> Arc<Expansion> {
@@ -118,11 +139,13 @@ impl Source<Batch> for CopySource {
         // What was read beyond a chunk's end waits in the lane.
         budget.reserve(self.connections * (self.limits.bytes + HEADROOM));
         let per_part = self.export.part_starts.len() > 1;
-        let whole = Arc::new(Mutex::new((0..self.export.ranges.len()).collect::<VecDeque<_>>()));
+        let is_left = |range: &usize| !self.finished.contains(&self.export.ranges[*range].number);
+        let whole = Arc::new(Mutex::new((0..self.export.ranges.len()).filter(is_left).collect::<VecDeque<_>>()));
         let lanes = if per_part { self.export.part_starts.len() } else { self.connections };
         let lane = |number: usize| {
-            let of_part =
-                |part: usize| (0..self.export.ranges.len()).filter(|range| self.export.ranges[*range].part as usize == part).collect();
+            let of_part = |part: usize| {
+                (0..self.export.ranges.len()).filter(is_left).filter(|range| self.export.ranges[*range].part as usize == part).collect()
+            };
             let queue = if per_part { Arc::new(Mutex::new(of_part(number))) } else { whole.clone() };
             Box::new(CopyLane::new(self, number, self.limits, &queue)) as Box<dyn Lane<Batch>>
         };

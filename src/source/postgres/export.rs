@@ -7,7 +7,7 @@ use super::sql::{fragment, identifier, qualified, shown};
 use super::types::{Form, Types};
 use crate::format::copy_text::{Kind, RowEncoder};
 use crate::trouble::{Trouble, TroubleKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -75,6 +75,9 @@ pub struct Export {
     pub part_starts: Vec<u32>,
     /// Everything that decides which rows come and what they look like, for comparing runs.
     pub identity: Value,
+    /// How the heaps are cut, where rows are read by pages.
+    pub cut: Option<Cut>,
+    pages: Option<Pages>,
     kinds: Vec<Kind>,
 }
 
@@ -137,6 +140,8 @@ impl Export {
             bytes: 0,
             ranges: Arc::new([statement.whole("query")]),
             part_starts: vec![0],
+            cut: None,
+            pages: None,
             identity: json!({ "query": sql, "columns": names(&columns), "filter": request.filter, "limit": request.limit, "order_by": request.order_by }),
             columns: names(&columns),
             kinds: kinds(&forms),
@@ -169,13 +174,30 @@ impl Export {
                 return Ok(Export::of_parts(relation, &columns, &forms, ReadMode::OneLane { reason }, ranges, vec![0], request));
             }
         };
-        let parts = request.parts.max(1);
-        let cut = Cut::new(&heaps, parts);
-        let ranges = cut.ranges(&heaps, &statement.list, request);
-        let mut export = Export::of_parts(relation, &columns, &forms, ReadMode::Pages, ranges, cut.part_starts(), request);
+        let cut = Cut::new(&heaps, request.parts.max(1));
+        let mut export = Export::of_parts(relation, &columns, &forms, ReadMode::Pages, Arc::new([]), Vec::new(), request);
         export.bytes = heaps.iter().map(|heap| heap.bytes).sum();
         export.estimated_rows = heaps.iter().map(|heap| heap.estimated_rows).sum();
+        export.pages = Some(Pages { heaps, list: statement.list, filter: request.filter.clone() });
+        export.cut_as(cut);
         Ok(export)
+    }
+
+    /// Cuts into the ranges of `cut` instead: those of an earlier run, which must be of the same heaps. Without effect on what is read
+    /// by one statement.
+    pub fn cut_as(&mut self, cut: Cut) {
+        let Some(pages) = &self.pages else { return };
+        let ranges = cut.ranges();
+        self.part_starts = (0..cut.parts).filter_map(|part| ranges.iter().position(|range| range.part == part)).map(index).collect();
+        self.ranges = (0..).zip(&ranges).map(|(number, range)| pages.read(number, range)).collect();
+        self.cut = Some(cut);
+    }
+
+    /// A statement for each range that answers: its number, its rows, and how many of the pages' row versions came `since` (an SQL
+    /// condition on the system column `xmin`).
+    pub(super) fn count_ranges(&self, since: &str) -> Vec<String> {
+        let (Some(pages), Some(cut)) = (&self.pages, &self.cut) else { return Vec::new() };
+        (0..).zip(&cut.ranges()).map(|(number, range)| pages.count(number, range, since)).collect()
     }
 
     fn of_parts(
@@ -199,9 +221,12 @@ impl Export {
             bytes: relation.bytes,
             ranges,
             part_starts,
+            cut: None,
+            pages: None,
             identity: json!({
                 "table": relation.shown(), "oid": relation.oid, "file_node": relation.file_node, "columns": names(columns),
-                "filter": request.filter, "limit": request.limit, "order_by": request.order_by, "parts": request.parts.max(1),
+                "types": columns.iter().map(|column| column.type_oid).collect::<Vec<_>>(),
+                "filter": request.filter, "limit": request.limit, "order_by": request.order_by,
             }),
             kinds: kinds(forms),
         }
@@ -325,51 +350,90 @@ impl Statement<'_> {
     }
 }
 
-/// Page ranges, by heap: first page and the page behind the last, none for "to the end".
-struct Cut {
-    ranges: Vec<(usize, u64, Option<u64>, u32)>,
+/// How heaps are cut into page ranges. Journaled: bounds are fixed when a target is begun, the last one of each heap is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Into how many outputs.
+    pub parts: u32,
+    /// The heaps, in order.
+    pub heaps: Vec<HeapCut>,
+}
+
+/// How one heap is cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapCut {
+    /// The table's object id.
+    pub oid: u32,
+    /// The file that holds it: another after a rewrite.
+    pub file_node: Option<u32>,
+    /// Pages that it had.
+    pub pages: u64,
+    /// Pages of a range.
+    pub step: u64,
+}
+
+/// Pages of one heap, from `first` up to before `end`.
+struct PageRange {
+    heap: usize,
+    first: u64,
+    /// None for the heap's end.
+    end: Option<u64>,
+    part: u32,
 }
 
 impl Cut {
     /// Cuts heaps into ranges whose size depends on the heap alone, so that more lanes do not change what is written.
     fn new(heaps: &[Relation], parts: u32) -> Cut {
-        let mut ranges: Vec<(usize, u64, Option<u64>, u32)> = Vec::new();
-        for (heap, relation) in heaps.iter().enumerate() {
-            let step = pages_of_range(relation);
+        let cut = |heap: &Relation| HeapCut { oid: heap.oid, file_node: heap.file_node, pages: heap.pages, step: pages_of_range(heap) };
+        Cut { parts, heaps: heaps.iter().map(cut).collect() }
+    }
+
+    fn ranges(&self) -> Vec<PageRange> {
+        let mut ranges: Vec<PageRange> = Vec::new();
+        for (heap, HeapCut { pages, step, .. }) in self.heaps.iter().enumerate() {
             // A heap without pages may have had its first one since: the snapshot sees nothing there, and so do we.
-            let starts = (0..relation.pages.max(1)).step_by(usize::try_from(step).unwrap_or(usize::MAX));
-            ranges.extend(starts.map(|first| (heap, first, (first + step < relation.pages).then_some(first + step), 0)));
+            let starts = (0..(*pages).max(1)).step_by(usize::try_from((*step).max(1)).unwrap_or(usize::MAX));
+            ranges.extend(starts.map(|first| PageRange { heap, first, end: (first + step < *pages).then_some(first + step), part: 0 }));
         }
         let count = ranges.len() as u64;
-        let parts = u64::from(parts).min(count);
+        let parts = u64::from(self.parts).min(count);
         for (index, range) in (0..).zip(&mut ranges) {
-            range.3 = u32::try_from(index * parts / count).unwrap_or(0);
+            range.part = u32::try_from(index * parts / count).unwrap_or(0);
         }
-        Cut { ranges }
+        ranges
+    }
+}
+
+/// What is read of pages.
+struct Pages {
+    heaps: Vec<Relation>,
+    list: String,
+    filter: Option<String>,
+}
+
+impl Pages {
+    fn from(&self, PageRange { heap, first, end, .. }: &PageRange) -> String {
+        let until = end.map_or(String::new(), |end| format!(" AND ctid < '({end},0)'"));
+        let Relation { schema, name, .. } = &self.heaps[*heap];
+        format!("FROM ONLY {} WHERE ctid >= '({first},0)'{until}", qualified(schema, name))
     }
 
-    fn ranges(&self, heaps: &[Relation], list: &str, request: &Request) -> Arc<[Range]> {
-        let filter = request.filter.as_ref().map_or(String::new(), |filter| format!(" AND {}", fragment(filter)));
-        let range = |(number, (heap, first, end, part)): (u32, &(usize, u64, Option<u64>, u32))| {
-            let relation = &heaps[*heap];
-            let until = end.map_or(String::new(), |end| format!(" AND ctid < '({end},0)'"));
-            let from = qualified(&relation.schema, &relation.name);
-            let sql = format!("COPY (SELECT {list} FROM ONLY {from} WHERE ctid >= '({first},0)'{until}{filter}) TO STDOUT").into();
-            let last = end.map_or("end".to_owned(), |end| (end - 1).to_string());
-            Range { number, part: *part, sql, origin: format!("{} pages {first}-{last}", relation.shown()).into() }
-        };
-        (0..).zip(&self.ranges).map(range).collect()
+    fn read(&self, number: u32, range: &PageRange) -> Range {
+        let filter = self.filter.as_ref().map_or(String::new(), |filter| format!(" AND {}", fragment(filter)));
+        let sql = format!("COPY (SELECT {} {}{filter}) TO STDOUT", self.list, self.from(range)).into();
+        let last = range.end.map_or("end".to_owned(), |end| (end - 1).to_string());
+        let origin = format!("{} pages {}-{last}", self.heaps[range.heap].shown(), range.first).into();
+        Range { number, part: range.part, sql, origin }
     }
 
-    fn part_starts(&self) -> Vec<u32> {
-        let mut starts = Vec::new();
-        for (number, (.., part)) in (0..).zip(&self.ranges) {
-            if starts.len() <= *part as usize {
-                starts.push(number);
-            }
-        }
-        starts
+    fn count(&self, number: u32, range: &PageRange, since: &str) -> String {
+        let filter = self.filter.as_ref().map_or("true".to_owned(), |filter| fragment(filter));
+        format!("SELECT {number}, count(*) FILTER (WHERE {filter}), count(*) FILTER (WHERE {since}) {}", self.from(range))
     }
+}
+
+fn index(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// Fewer pages where much of the data is out of line.

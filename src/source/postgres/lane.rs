@@ -13,7 +13,7 @@ use crate::memory::{Buffer, Memory, Pool};
 use crate::source::{Incoming, Lane, RangeDone, Read, Stop};
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) struct CopyLane {
     carry: Vec<u8>,
     /// To be said next.
     ready: VecDeque<Read<Batch>>,
+    /// Chunks that earlier runs have brought to their end, with their rows and bytes.
+    ended: Arc<HashMap<ChunkId, (u64, usize)>>,
 }
 
 /// A range of this lane, and how far it is.
@@ -160,6 +162,7 @@ impl CopyLane {
             filling: None,
             carry: Vec::new(),
             ready: VecDeque::new(),
+            ended: source.ended.clone(),
         }
     }
 
@@ -363,9 +366,17 @@ impl CopyLane {
             return Ok(());
         }
         taken.chunks.push(given);
+        let id = ChunkId::new(taken.range.number, index);
+        if let Some(before) = self.ended.get(&id) {
+            if *before != (rows, whole) {
+                let message =
+                    format!("chunk {id} ({}) has other rows than when it was exported, so it cannot be continued", taken.range.origin);
+                return Err(Trouble::lasting(TroubleKind::Configuration, message).into());
+            }
+            return Ok(());
+        }
         let buffer = Buffer::new(memory, whole, &self.pool);
         permit.resize(buffer.resident_bytes() + self.expansion.room(whole));
-        let id = ChunkId::new(taken.range.number, index);
         let (part, origin) = (taken.range.part, taken.range.origin.clone());
         self.ready.push_back(Read::Chunk(Incoming { id, part, origin, payload: Batch::frames(buffer, rows), permit }));
         Ok(())

@@ -4,7 +4,7 @@ use super::connect::{ConnectError, ConnectErrorKind, Connector};
 use super::sql::literal;
 use crate::trouble::{Trouble, TroubleKind};
 use postgres::{Client, SimpleQueryMessage};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -62,6 +62,10 @@ pub struct ServerFacts {
     pub system_identifier: Option<String>,
     /// The timeline, if we may know.
     pub timeline: Option<u32>,
+    /// `search_path`, which decides how names in `reg*` values are written.
+    pub search_path: String,
+    /// `lc_monetary`, which decides how `money` is written.
+    pub lc_monetary: String,
 }
 
 impl ServerFacts {
@@ -72,7 +76,7 @@ impl ServerFacts {
 }
 
 /// What is known of the snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFacts {
     /// The id under which other sessions can import it.
     pub id: String,
@@ -209,7 +213,8 @@ fn server_facts(client: &mut Client, version: u32) -> Result<ServerFacts, Troubl
     let sql = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_database(), current_user,
         pg_catalog.current_setting('server_encoding'), pg_catalog.current_setting('block_size'), pg_catalog.pg_is_in_recovery(),
         pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
-        pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE')";
+        pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
+        pg_catalog.current_setting('search_path'), pg_catalog.current_setting('lc_monetary')";
     let mut row = one(client, sql, "ask what the server is")?;
     let may = |row: &Row, column: usize| row[column].as_deref() == Some("t");
     let (may_identify, may_date) = (may(&row, 6), may(&row, 7));
@@ -227,6 +232,8 @@ fn server_facts(client: &mut Client, version: u32) -> Result<ServerFacts, Troubl
         in_recovery: may(&row, 5),
         system_identifier,
         timeline: timeline.and_then(|timeline| timeline.parse().ok()),
+        search_path: text(&mut row, 8),
+        lc_monetary: text(&mut row, 9),
     })
 }
 

@@ -3,6 +3,7 @@
 mod faults;
 mod random;
 mod refusals;
+mod resume;
 mod shapes;
 mod types;
 

@@ -1,0 +1,203 @@
+//! Going on where earlier runs of the same export ended, or saying why that cannot be.
+
+use super::super::args::Consistency;
+use super::super::exit::Failure;
+use super::super::values::show_count;
+use super::target::Target;
+use super::{Job, Table};
+use crate::journal::sqlite::query::Reader;
+use crate::journal::sqlite::recover::Earlier;
+use crate::journal::sqlite::verify;
+use crate::source::postgres::{ChunkLimits, Cut, Export, ServerFacts, Session, SnapshotFacts};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// What a person sees of a difference at most.
+const SHOWN_DIFFERENCES: usize = 8;
+
+/// The event that says that the output has a chunk.
+const WRITTEN: &str = "xstate.done.actor.sink";
+
+/// How an export begins.
+pub enum Begin {
+    /// With nothing, for a reason if there was something.
+    Anew(Option<String>),
+    /// It does not: everything is there.
+    Complete(Box<Earlier>),
+    /// Where earlier runs ended.
+    GoOn(Box<Earlier>),
+}
+
+/// Looks what the journal of an export knows. What is resumed is cut into the same ranges as before.
+pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Target) -> Result<Begin, Failure> {
+    let Some(path) = job.journal(target).filter(|_| !job.starts_over) else { return Ok(Begin::Anew(None)) };
+    let Some(earlier) = Earlier::read(&path, WRITTEN)? else { return Ok(Begin::Anew(None)) };
+    let differences = differences(job, session, export, target, &earlier);
+    if !differences.is_empty() {
+        let shown: String = differences.iter().take(SHOWN_DIFFERENCES).map(|line| format!("\n  {line}")).collect();
+        let more = differences.len().saturating_sub(SHOWN_DIFFERENCES);
+        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+        let message = format!("{} is the journal of another export, or of a table that is another by now:{shown}{more}", path.display());
+        return Err(Failure::configuration(message).advise("Ask for the same again to go on with it, or start over with --fresh."));
+    }
+    if let Some(cut) = earlier_cut(&earlier) {
+        export.cut_as(cut);
+    }
+    if earlier.is_complete() {
+        still_there(target, export, &earlier)?;
+        return Ok(Begin::Complete(Box::new(earlier)));
+    }
+    if export.cut.is_none() && !earlier.was_finishing() {
+        return Ok(Begin::Anew(Some("what is read by one statement cannot be continued".into())));
+    }
+    if let Some(chunk) = earlier.written_twice {
+        let message = format!("chunk {chunk} is in the output and had more to do by its definition: it cannot be read again");
+        return Err(Failure::configuration(message).advise("Start over with --fresh."));
+    }
+    verify_output(&path, target, export)?;
+    Ok(Begin::GoOn(Box::new(earlier)))
+}
+
+/// How chunks were cut then, which is how they have to be cut now.
+pub fn limits(earlier: &Earlier) -> ChunkLimits {
+    let chunk = &earlier.run.settings["chunk"];
+    let bytes = chunk["bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+    ChunkLimits { bytes, rows: chunk["rows"].as_u64().unwrap_or(u64::MAX) }
+}
+
+/// The snapshot of the last run, which by then was proved to show the same as those before it.
+pub fn snapshot(earlier: &Earlier) -> Option<SnapshotFacts> {
+    serde_json::from_value(earlier.run.snapshot.clone()).ok()
+}
+
+fn earlier_cut(earlier: &Earlier) -> Option<Cut> {
+    serde_json::from_value(earlier.run.plan["cut"].clone()).ok()
+}
+
+/// Makes sure that everything exported so far is what the session's snapshot shows too. Answers whether it is not, and the user wants to
+/// go on all the same.
+pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Result<bool, Failure> {
+    if tables.iter().all(|table| matches!(table.begin, Begin::Complete(_))) {
+        return Ok(false);
+    }
+    let mut mixed = false;
+    for table in tables {
+        let (Begin::Complete(earlier) | Begin::GoOn(earlier)) = &mut table.begin else { continue };
+        let change = match snapshot(earlier) {
+            _ if earlier.was_finishing() => None,
+            Some(before) => table.export.changes_since(session, &before, &earlier.finished)?,
+            None => Some("the journal does not say under which snapshot it was exported".to_owned()),
+        };
+        mixed |= earlier.run.snapshot["mixed"] == true;
+        let Some(change) = change else { continue };
+        accept(job, table, &change)?;
+        mixed = true;
+    }
+    Ok(mixed)
+}
+
+/// The table has changed since: that is the end, unless the user said otherwise.
+fn accept(job: &Job<'_>, table: &mut Table, change: &str) -> Result<(), Failure> {
+    let shown = table.export.shown();
+    let refuse = |why: String| {
+        let advice =
+            "--fresh exports it anew under one snapshot; --consistency mixed goes on all the same, and rows may be lost or doubled.";
+        Err(Failure::configuration(why).advise(advice))
+    };
+    if job.args.consistency != Consistency::Mixed {
+        return refuse(format!("{shown} has changed since it was begun, so the rest would not fit to what is there: {change}"));
+    }
+    if job.args.unordered {
+        return refuse(format!(
+            "{shown} has changed since it was begun, and was written without order, so that ranges cannot be told apart: {change}"
+        ));
+    }
+    tracing::warn!("{shown} has changed since it was begun ({change}): going on under another snapshot, rows may be lost or doubled");
+    let files = table.target.files(&table.export);
+    let name = |part: u32| Some(files.get(usize::try_from(part).ok()?)?.file_name()?.to_string_lossy().into_owned());
+    if let Begin::GoOn(earlier) = &mut table.begin {
+        earlier.keep_whole_ranges(name);
+    }
+    Ok(())
+}
+
+/// What of a server has to be the same.
+fn same_server(facts: &ServerFacts) -> Value {
+    json!({
+        "system_identifier": facts.system_identifier, "timeline": facts.timeline, "database": facts.database, "encoding": facts.encoding,
+        "block_bytes": facts.block_bytes, "search_path": facts.search_path, "lc_monetary": facts.lc_monetary,
+    })
+}
+
+/// The files behind a table's heaps: others after a rewrite.
+fn heap_files(cut: &Value) -> Value {
+    let files = cut["heaps"].as_array().into_iter().flatten();
+    files.map(|heap| json!({ "oid": heap["oid"], "file_node": heap["file_node"] })).collect()
+}
+
+/// Everything that decides what the output looks like, and is not as it was.
+fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target, earlier: &Earlier) -> Vec<String> {
+    let mut found = Vec::new();
+    let server = same_server(session.server());
+    let server_then = &earlier.run.source["facts"];
+    for (key, now) in server.as_object().into_iter().flatten() {
+        compare(&format!("server.{key}"), &server_then[key], now, &mut found);
+    }
+    let settings = job.settings(export, target);
+    for key in ["identity", "compression", "ordered", "format"] {
+        compare(key, &earlier.run.settings[key], &settings[key], &mut found);
+    }
+    compare("heaps", &heap_files(&earlier.run.plan["cut"]), &heap_files(&json!(export.cut)), &mut found);
+    let definition: Value = serde_json::from_str(&earlier.run.definition).unwrap_or_default();
+    compare("definition", &definition, &json!(job.definition), &mut found);
+    found
+}
+
+/// Walks through two values at once and notes where they differ.
+fn compare(path: &str, then: &Value, now: &Value, found: &mut Vec<String>) {
+    match (then, now) {
+        (Value::Object(a), Value::Object(b)) => {
+            let added = b.keys().filter(|key| !a.contains_key(*key));
+            a.keys().chain(added).for_each(|key| compare(&format!("{path}.{key}"), &then[key], &now[key], found));
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            (0..).zip(a.iter().zip(b)).for_each(|(index, (then, now)): (usize, _)| compare(&format!("{path}[{index}]"), then, now, found));
+        }
+        _ if then == now => {}
+        _ => found.push(format!("{path}: was {then}, is {now}")),
+    }
+}
+
+/// A complete output that somebody has moved or changed since is not complete.
+fn still_there(target: &Target, export: &Export, earlier: &Earlier) -> Result<(), Failure> {
+    let files = target.files(export);
+    for file in &files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let bytes = earlier.positions.iter().find(|position| *position.output == name).map_or(0, |position| position.bytes);
+        let problem = match file.metadata() {
+            Err(_) => "is gone".to_owned(),
+            Ok(found) if found.len() != bytes => format!("has {} bytes instead of {bytes}", found.len()),
+            Ok(_) => continue,
+        };
+        let message = format!("the journal says that the export is complete, but {} {problem}", file.display());
+        return Err(Failure::configuration(message).advise("--fresh --force exports it anew."));
+    }
+    Ok(())
+}
+
+/// Compares what earlier runs wrote with what the journal says of it.
+fn verify_output(journal: &Path, target: &Target, export: &Export) -> Result<(), Failure> {
+    let files: Vec<PathBuf> = target.files(export).iter().map(|file| verify::present(file)).collect();
+    let verified = verify::outputs(&Reader::open(journal)?, &files)?;
+    let Some(problem) = verified.problems.first() else { return Ok(()) };
+    Err(Failure::configuration(format!("the output is not as earlier runs left it: {problem}"))
+        .advise("Nothing was changed. --fresh starts over."))
+}
+
+/// For people: "resuming: 412 of 980 ranges done".
+pub fn describe(earlier: &Earlier, export: &Export) -> String {
+    let (done, all) = (earlier.finished.len() as u64, export.ranges.len() as u64);
+    let rows = earlier.carried().rows;
+    let ended = rows.written + rows.filtered + rows.dead_lettered + rows.cancelled;
+    format!("resuming: {} of {} ranges and {} rows done", show_count(done), show_count(all), show_count(ended))
+}

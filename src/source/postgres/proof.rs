@@ -1,0 +1,107 @@
+//! Has a table changed since an earlier snapshot? Asked before a run goes on under another one: rows that moved between pages meanwhile
+//! would be lost or doubled.
+
+use super::export::Export;
+use super::session::{Row, Session, SnapshotFacts};
+use crate::trouble::Trouble;
+use std::collections::HashMap;
+
+/// Ranges that one question asks for.
+const RANGES_AT_ONCE: usize = 64;
+
+/// Transactions behind this distance cannot be told apart by the 32 bits that row versions carry.
+const HALF_CIRCLE: u64 = 1 << 31;
+
+/// What `pg_current_snapshot()` prints as `xmin:xmax:xip,…`.
+struct Transactions {
+    oldest_running: u64,
+    next: u64,
+    some_were_running: bool,
+}
+
+impl Transactions {
+    fn parse(text: &str) -> Option<Transactions> {
+        let mut parts = text.split(':');
+        let mut number = || parts.next()?.parse().ok();
+        let (oldest_running, next) = (number()?, number()?);
+        Some(Transactions { oldest_running, next, some_were_running: parts.next().is_some_and(|running| !running.is_empty()) })
+    }
+
+    /// Every transaction whose row versions this snapshot did not see has this number or a later one.
+    ///
+    /// Where transactions were running, numbers of their subtransactions lie between them unlisted, so all from the oldest on count.
+    /// That may call a row changed that is not, and never the other way round.
+    fn first_unseen(&self) -> u64 {
+        if self.some_were_running { self.oldest_running } else { self.next }
+    }
+}
+
+impl Export {
+    /// Says what of the table has changed since the snapshot `before`, under which the ranges in `finished` had so many rows. `None`
+    /// proves: no row version has come since on any page, and no row has gone from a finished range. So what was read of those is
+    /// what the session's own snapshot sees, and the rest can be read under it.
+    ///
+    /// Reads the whole table once, on the server.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn changes_since(
+        &self,
+        session: &mut Session,
+        before: &SnapshotFacts,
+        finished: &HashMap<u32, u64>,
+    ) -> Result<Option<String>, Trouble> {
+        if self.cut.is_none() {
+            return Ok(Some("it is read by one statement, whose rows have no fixed order".into()));
+        }
+        let now = Transactions::parse(&session.snapshot().transactions);
+        let (Some(before), Some(now)) = (Transactions::parse(&before.transactions), now) else {
+            return Ok(Some("the journal does not say which transactions its snapshot saw".into()));
+        };
+        let first = before.first_unseen();
+        if now.next.saturating_sub(first) >= HALF_CIRCLE || now.next < first {
+            return Ok(Some("too many transactions lie between the two snapshots to tell".into()));
+        }
+        // age() counts back from the same moment on both sides, so that the comparison holds across the wrap of 32 bits. Frozen row
+        // versions are older than any.
+        let since = format!("pg_catalog.age(xmin) <= pg_catalog.age('{}'::pg_catalog.xid)", first & 0xffff_ffff);
+        for questions in self.count_ranges(&since).chunks(RANGES_AT_ONCE) {
+            for answer in session.ask(&questions.join(" UNION ALL "), "look what has changed")? {
+                if let Some(change) = self.change(&answer, finished) {
+                    return Ok(Some(change));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What an answer of [`Export::count_ranges`] tells.
+    fn change(&self, answer: &Row, finished: &HashMap<u32, u64>) -> Option<String> {
+        let number = |column: usize| answer.get(column)?.as_ref()?.parse::<u64>().ok();
+        let (Some(range), Some(rows), Some(new)) = (number(0), number(1), number(2)) else {
+            return Some("the server's answer cannot be read".into());
+        };
+        let range = u32::try_from(range).ok()?;
+        let origin = &self.ranges.get(range as usize)?.origin;
+        if new > 0 {
+            return Some(format!("{new} rows were inserted or updated on {origin}"));
+        }
+        let before = finished.get(&range).copied().filter(|before| *before != rows)?;
+        Some(format!("{origin} had {before} rows and has {rows} now"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unseen_transactions_begin_with_the_oldest_that_was_running() {
+        let first = |text: &str| Transactions::parse(text).unwrap().first_unseen();
+        assert_eq!(first("750:750:"), 750);
+        assert_eq!(first("740:750:740,745"), 740);
+        assert_eq!(first("740:750:"), 750, "whatever ran has ended");
+        assert!(Transactions::parse("").is_none());
+        assert!(Transactions::parse("7:x:").is_none());
+    }
+}

@@ -1,0 +1,382 @@
+//! Stopped, killed, and gone on with: the output is what an undisturbed run writes, or the program says why not.
+
+use super::{assert_same, faults::large};
+use crate::support::cluster::{Cluster, Database};
+use crate::support::program::{Folder, Ran, export, ran, row_to_json, run, shown};
+use insta::assert_snapshot;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The export of `t`, in small chunks.
+fn command(database: &Database<'_>, folder: &Folder, more: &str) -> Command {
+    let to = if more.contains("--to") { String::new() } else { format!("--to {}", folder.text("out.jsonl")) };
+    export(database, &format!("--table t {to} --quiet --chunk-bytes 16KiB --checkpoint-bytes 1MiB {more}"))
+}
+
+fn kill(mut child: Child) -> bool {
+    let killed = matches!(child.try_wait(), Ok(None));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    killed
+}
+
+/// Starts the export and kills it (SIGKILL) when its output has so many bytes.
+#[track_caller]
+fn killed_at(database: &Database<'_>, folder: &Folder, bytes: u64, more: &str) {
+    let partial = folder.join("out.jsonl.partial");
+    let mut child = command(database, folder, &format!("--buffered {more}")).stderr(Stdio::null()).spawn().unwrap();
+    super::faults::until("bytes in the output", || {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        partial.metadata().is_ok_and(|file| file.len() >= bytes)
+    });
+    assert!(kill(child));
+}
+
+fn audited(folder: &Folder) {
+    let audit = run(["inspect", &folder.text("out.jsonl.journal"), "audit"]).expect(0);
+    assert!(audit.text().ends_with("sound\n"), "{}", audit.text());
+}
+
+/// A table of about 60 MB, on which things take a while.
+fn database() -> Database<'static> {
+    let database = Cluster::shared().fresh_database();
+    large(&database);
+    database
+}
+
+#[test]
+fn a_killed_export_goes_on_byte_for_byte() {
+    let database = database();
+    let expected = row_to_json(&database, "t");
+    for more in ["--connections 1 --workers 1", "--connections 4 --workers 4", "--unordered"] {
+        let folder = Folder::new();
+        killed_at(&database, &folder, 12 << 20, more);
+        let ran = ran(command(&database, &folder, more).args(["--report", "json"])).expect(0);
+        let report: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
+        assert_eq!(report[0]["run"]["rows"]["written"], 150_000);
+        let again = report[0]["run"]["metrics"]["rows_admitted"].as_u64().unwrap();
+        assert!(again < 140_000, "{again} rows were read again");
+        if more == "--unordered" {
+            let sorted = |text: &str| {
+                let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                lines.sort_unstable();
+                lines
+            };
+            assert_eq!(sorted(&folder.read("out.jsonl")), sorted(&expected));
+        } else {
+            assert_same(&folder.read("out.jsonl"), &expected);
+        }
+        audited(&folder);
+    }
+}
+
+#[test]
+fn compressed_output_goes_on_too() {
+    let database = database();
+    let expected = row_to_json(&database, "t");
+    for (method, unpack) in [("gzip:1", "gzip"), ("zstd:1", "zstd")] {
+        let folder = Folder::new();
+        killed_at(&database, &folder, 2 << 20, &format!("--compress {method}"));
+        ran(&mut command(&database, &folder, &format!("--compress {method}"))).expect(0);
+        let bytes = std::fs::read(folder.join("out.jsonl")).unwrap();
+        let mut text = String::new();
+        match unpack {
+            "gzip" => std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut text).unwrap(),
+            _ => std::io::Read::read_to_string(&mut zstd::stream::read::Decoder::new(&bytes[..]).unwrap(), &mut text).unwrap(),
+        };
+        assert_same(&text, &expected);
+        audited(&folder);
+    }
+}
+
+/// Killed again and again, at moments that nobody chose.
+#[test]
+fn an_export_that_is_killed_many_times_comes_to_its_end() {
+    let database = database();
+    let expected = row_to_json(&database, "t");
+    let folder = Folder::new();
+    let mut kills = 0;
+    for round in 0_u64..200 {
+        let child = command(&database, &folder, "").stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20 + round * 7 % 60 + round));
+        if kill(child) {
+            kills += 1;
+        }
+        if folder.join("out.jsonl").exists() {
+            break;
+        }
+    }
+    ran(&mut command(&database, &folder, "")).expect(0);
+    assert_same(&folder.read("out.jsonl"), &expected);
+    audited(&folder);
+    assert!(kills > 3, "killed {kills} times");
+}
+
+/// What a run that lost power leaves: the output without what was not synced.
+#[test]
+fn unsynced_writes_may_be_gone() {
+    let database = database();
+    let folder = Folder::new();
+    killed_at(&database, &folder, 12 << 20, "");
+    let journal = rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap();
+    let durable: i64 = journal.query_row("SELECT max(bytes) FROM checkpoints", [], |row| row.get(0)).unwrap();
+    drop(journal);
+    let partial = std::fs::OpenOptions::new().write(true).open(folder.join("out.jsonl.partial")).unwrap();
+    partial.set_len(durable.unsigned_abs()).unwrap();
+    ran(&mut command(&database, &folder, "")).expect(0);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+}
+
+#[test]
+fn stopped_by_a_signal_and_gone_on_with() {
+    let database = database();
+    for signals in [1, 2] {
+        let folder = Folder::new();
+        let child = command(&database, &folder, "").stderr(Stdio::null()).spawn().unwrap();
+        super::faults::until("something in the output", || folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() > 0));
+        for _ in 0..signals {
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        }
+        let code = child.wait_with_output().unwrap().status.code();
+        assert_eq!(code, Some(75));
+        ran(&mut command(&database, &folder, "")).expect(0);
+        assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+        audited(&folder);
+    }
+}
+
+/// A table that is small, of which half is exported: the first ranges.
+fn half_done(database: &Database<'_>, more: &str) -> Folder {
+    let folder = Folder::new();
+    killed_at(database, &folder, 20 << 20, more);
+    folder
+}
+
+#[track_caller]
+fn refused(database: &Database<'_>, folder: &Folder, more: &str) -> String {
+    let before = std::fs::read(folder.join("out.jsonl.partial")).unwrap();
+    let ran = ran(&mut command(database, folder, more)).expect(78);
+    assert!(before == std::fs::read(folder.join("out.jsonl.partial")).unwrap(), "the output was touched");
+    shown(&ran.stderr, folder, database)
+}
+
+/// A number that differs from run to run.
+fn without_numbers(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars() {
+        match character {
+            '0'..='9' if shown.ends_with('#') => {}
+            '0'..='9' => shown.push('#'),
+            other => shown.push(other),
+        }
+    }
+    shown
+}
+
+#[test]
+fn a_table_that_changed_meanwhile_is_refused() {
+    let updated = "DELETE FROM t WHERE id < 100; VACUUM t; UPDATE t SET pad = pad || 'x' WHERE id BETWEEN 140000 AND 140020";
+    for (change, what) in [
+        ("INSERT INTO t VALUES (0, 'new')", "inserted"),
+        ("UPDATE t SET pad = 'changed' WHERE id = 149999", "updated where nothing was read"),
+        ("DELETE FROM t WHERE id = 17", "deleted where it was read"),
+        (updated, "moved from where nothing was read into free space where it was"),
+        ("ALTER TABLE t ADD COLUMN more int", "another column"),
+        ("VACUUM FULL t", "rewritten"),
+    ] {
+        let database = database();
+        let folder = half_done(&database, "");
+        database.psql(change);
+        insta::with_settings!({ snapshot_suffix => what.replace(' ', "_") }, {
+            assert_snapshot!(without_numbers(&refused(&database, &folder, "")));
+        });
+        ran(&mut command(&database, &folder, "--fresh")).expect(0);
+        assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+    }
+}
+
+/// Rows that an open transaction has written are not in the snapshot, and must not slip in on resume.
+#[test]
+fn a_transaction_that_was_open_is_a_change_once_it_commits() {
+    let database = database();
+    database.psql("CREATE TABLE go (x int)");
+    let mut open = Command::new(crate::support::cluster::program("psql"));
+    crate::support::cluster::without_pg_environment(&mut open);
+    let sql = "BEGIN; SAVEPOINT s; INSERT INTO t VALUES (0, 'late'); RELEASE s; SELECT pg_sleep(0.1); \\! sleep 2\nCOMMIT;";
+    let mut child = open.arg(database.url()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), sql.replace("; ", ";\n").as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    let folder = half_done(&database, "");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(refused(&database, &folder, "").contains("inserted or updated"));
+}
+
+#[test]
+fn mixed_goes_on_in_whole_ranges_and_says_so() {
+    let database = database();
+    let folder = half_done(&database, "");
+    database.psql("INSERT INTO t VALUES (0, 'new')");
+    let ran = ran(&mut command(&database, &folder, "--consistency mixed")).expect(3);
+    assert!(ran.stderr.contains("rows may be lost or doubled"), "{}", ran.stderr);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+    audited(&folder);
+}
+
+#[test]
+fn another_export_is_not_gone_on_with() {
+    let database = database();
+    let folder = half_done(&database, "");
+    let refused = |more: &str| without_numbers(&refused(&database, &folder, more));
+    assert_snapshot!(refused("--where id>5"));
+    assert_snapshot!(refused("--columns id"));
+    assert_snapshot!(refused("--compress gzip"));
+    assert_snapshot!(refused("--unordered"));
+    assert_snapshot!(refused(concat!("--definition ", env!("CARGO_MANIFEST_DIR"), "/fsm-definitions/direct.json")));
+}
+
+#[test]
+fn output_that_somebody_touched_is_not_gone_on_with() {
+    let database = database();
+    let folder = half_done(&database, "");
+    let partial = folder.join("out.jsonl.partial");
+    let whole = std::fs::read(&partial).unwrap();
+    let says = |bytes: Option<&[u8]>| {
+        match bytes {
+            Some(bytes) => std::fs::write(&partial, bytes).unwrap(),
+            None => std::fs::remove_file(&partial).unwrap(),
+        }
+        without_numbers(&shown(&ran(&mut command(&database, &folder, "")).expect(78).stderr, &folder, &database))
+    };
+    assert_snapshot!(says(Some(&whole[..1000])));
+    let mut changed = whole.clone();
+    changed[5_000_000] ^= 1;
+    assert_snapshot!(says(Some(&changed)));
+    assert_snapshot!(says(None));
+    std::fs::write(&partial, &whole).unwrap();
+    ran(&mut command(&database, &folder, "")).expect(0);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+}
+
+#[test]
+fn journals_that_cannot_be_used_are_left_alone() {
+    let database = database();
+    let folder = half_done(&database, "");
+    let journal = folder.join("out.jsonl.journal");
+    // Brings the journal to one file.
+    rusqlite::Connection::open(&journal).unwrap().execute_batch("PRAGMA journal_mode = DELETE").unwrap();
+    let whole = std::fs::read(&journal).unwrap();
+    let says = |bytes: &[u8], code: i32| {
+        std::fs::write(&journal, bytes).unwrap();
+        let ran = ran(&mut command(&database, &folder, "")).expect(code);
+        assert!(std::fs::read(&journal).unwrap() == bytes, "the journal was touched");
+        shown(&ran.stderr, &folder, &database)
+    };
+    assert_snapshot!(says(b"not a journal at all, but a text of some length", 78));
+    assert_snapshot!(says(&whole[..whole.len() / 2], 78));
+    let newer = folder.join("newer");
+    std::fs::write(&newer, &whole).unwrap();
+    rusqlite::Connection::open(&newer).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    assert_snapshot!(says(&std::fs::read(&newer).unwrap(), 78));
+}
+
+#[test]
+fn a_complete_export_is_not_read_again() {
+    let database = Cluster::shared().fresh_database();
+    database.psql("CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 1000) i");
+    let folder = Folder::new();
+    let again = |more: &str| -> Ran { ran(&mut export(&database, &format!("--table t --to {} {more}", folder.text("out.jsonl")))) };
+    again("--quiet").expect(0);
+    let journal = std::fs::read(folder.join("out.jsonl.journal")).unwrap();
+    assert_snapshot!(without_numbers(&shown(&again("").expect(0).stderr, &folder, &database)));
+    assert_eq!(journal, std::fs::read(folder.join("out.jsonl.journal")).unwrap());
+    database.psql("INSERT INTO t VALUES (0)");
+    again("--fresh").expect(78);
+    again("--fresh --force --quiet").expect(0);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+    std::fs::write(folder.join("out.jsonl"), "").unwrap();
+    assert_snapshot!(without_numbers(&shown(&again("").expect(78).stderr, &folder, &database)));
+    std::fs::remove_file(folder.join("out.jsonl")).unwrap();
+    assert_snapshot!(without_numbers(&shown(&again("").expect(78).stderr, &folder, &database)));
+}
+
+/// Killed between giving the output its name and saying so.
+#[test]
+fn a_finish_that_was_cut_off_is_made_good() {
+    let database = Cluster::shared().fresh_database();
+    database.psql("CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 1000) i");
+    for renamed in [true, false] {
+        let folder = Folder::new();
+        ran(&mut command(&database, &folder, "")).expect(0);
+        let journal = rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap();
+        journal.execute_batch("UPDATE runs SET phase = 'finishing', ended_at = NULL, rows_read = NULL").unwrap();
+        drop(journal);
+        if !renamed {
+            std::fs::rename(folder.join("out.jsonl"), folder.join("out.jsonl.partial")).unwrap();
+        }
+        ran(&mut command(&database, &folder, "")).expect(0);
+        assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+        assert_eq!(folder.names(), ["out.jsonl", "out.jsonl.journal"]);
+        audited(&folder);
+    }
+}
+
+#[test]
+fn what_is_read_by_one_statement_starts_over() {
+    let database = database();
+    database.psql("CREATE VIEW v AS SELECT * FROM t");
+    let folder = Folder::new();
+    let words = format!("--table v --to {} --quiet --chunk-bytes 16KiB --buffered", folder.text("out.jsonl"));
+    let mut child = export(&database, &words).stderr(Stdio::null()).spawn().unwrap();
+    super::faults::until("bytes", || {
+        child.try_wait().unwrap().is_some() || folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() > 1 << 20)
+    });
+    assert!(kill(child));
+    let ran = ran(&mut export(&database, &words)).expect(0);
+    assert!(ran.stderr.contains("starting over, because what is read by one statement cannot be continued"), "{}", ran.stderr);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "v"));
+}
+
+/// Several tables are of one snapshot, also when they were not all exported by one run.
+#[test]
+fn tables_of_one_snapshot_stay_that() {
+    let database = database();
+    database.psql("CREATE TABLE s AS SELECT i AS id FROM generate_series(1, 1000) i");
+    let folder = Folder::new();
+    let words = format!("--table s --table t --to {} --quiet --chunk-bytes 16KiB --buffered", folder.text("{table}.jsonl"));
+    let cut_off = || {
+        let mut child = export(&database, &words).stderr(Stdio::null()).spawn().unwrap();
+        super::faults::until("bytes", || {
+            child.try_wait().unwrap().is_some() || folder.join("t.jsonl.partial").metadata().is_ok_and(|file| file.len() > 1 << 20)
+        });
+        assert!(kill(child));
+    };
+    cut_off();
+    assert!(folder.join("s.jsonl").exists());
+    database.psql("DELETE FROM s WHERE id = 1");
+    let refused = ran(&mut export(&database, &words)).expect(78);
+    assert!(refused.stderr.contains("has changed since it was begun"), "{}", refused.stderr);
+    database.psql("TRUNCATE s; INSERT INTO s SELECT i FROM generate_series(1, 1000) i");
+    ran(&mut export(&database, &words)).expect(78);
+    ran(&mut export(&database, &format!("{words} --fresh --force"))).expect(0);
+    assert_same(&folder.read("s.jsonl"), &row_to_json(&database, "s"));
+    assert_same(&folder.read("t.jsonl"), &row_to_json(&database, "t"));
+}
+
+#[test]
+fn a_file_per_lane_goes_on_with_as_many_files() {
+    let database = database();
+    let folder = Folder::new();
+    let words = |connections: u8| {
+        format!("--table t --to {} --quiet --chunk-bytes 16KiB --connections {connections} --buffered", folder.text("part-{n}.jsonl"))
+    };
+    let mut child = export(&database, &words(3)).stderr(Stdio::null()).spawn().unwrap();
+    super::faults::until("bytes", || {
+        child.try_wait().unwrap().is_some() || folder.join("part-2.jsonl.partial").metadata().is_ok_and(|file| file.len() > 4 << 20)
+    });
+    assert!(kill(child));
+    ran(&mut export(&database, &words(2))).expect(0);
+    let parts: String = (0..3).map(|part| folder.read(&format!("part-{part}.jsonl"))).collect();
+    assert_same(&parts, &row_to_json(&database, "t"));
+}
