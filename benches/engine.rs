@@ -49,10 +49,8 @@ fn run(definition: &Definition, journal: Option<Arc<dyn Journal>>) {
 }
 
 fn journal(folder: &tempfile::TempDir, number: u64) -> Arc<dyn Journal> {
-    let nothing = serde_json::Value::Null;
-    let record = RunRecord { target: String::new(), source: nothing.clone(), snapshot: None, plan: nothing.clone(), settings: nothing };
     let path = folder.path().join(format!("{number}.journal"));
-    Arc::new(SqliteJournal::open(&path, 0o600, record, Clock::real()).expect("a new journal"))
+    Arc::new(SqliteJournal::open(&path, 0o600, RunRecord::default(), Clock::real()).expect("a new journal"))
 }
 
 fn overhead(criterion: &mut Criterion) {

@@ -1,6 +1,7 @@
 //! The payload of the built-in parts: rows as they came, then lines as they go.
 
 use crate::chunk::Payload;
+use crate::format::Compression;
 use crate::memory::Buffer;
 
 /// Rows of one table.
@@ -13,8 +14,15 @@ pub struct Batch {
 pub enum Content {
     /// `CopyData` messages of the Postgres protocol, one row each, with [`PADDING`](crate::format::copy_text::PADDING) behind them.
     Frames(Buffer),
-    /// Bytes for a sink: JSON lines, compressed or not, and their digest (XXH3, 64 bits).
-    Encoded(Buffer, u64),
+    /// Bytes for a sink: JSON lines.
+    Encoded {
+        /// The lines, compressed or not.
+        buffer: Buffer,
+        /// How.
+        compression: Compression,
+        /// XXH3 (64 bits) of the buffer.
+        digest: u64,
+    },
 }
 
 impl Batch {
@@ -24,9 +32,9 @@ impl Batch {
     }
 
     /// Rows as a sink writes them.
-    pub fn encoded(buffer: Buffer, rows: u64) -> Batch {
+    pub fn encoded(buffer: Buffer, compression: Compression, rows: u64) -> Batch {
         let digest = xxhash_rust::xxh3::xxh3_64(buffer.bytes());
-        Batch { content: Content::Encoded(buffer, digest), rows }
+        Batch { content: Content::Encoded { buffer, compression, digest }, rows }
     }
 
     /// The rows.
@@ -37,12 +45,14 @@ impl Batch {
 
 impl Payload for Batch {
     fn bytes(&self) -> usize {
-        self.as_ref().len()
+        match &self.content {
+            Content::Frames(buffer) | Content::Encoded { buffer, .. } => buffer.bytes().len(),
+        }
     }
 
     fn resident_bytes(&self) -> usize {
         match &self.content {
-            Content::Frames(buffer) | Content::Encoded(buffer, _) => buffer.resident_bytes(),
+            Content::Frames(buffer) | Content::Encoded { buffer, .. } => buffer.resident_bytes(),
         }
     }
 
@@ -53,16 +63,7 @@ impl Payload for Batch {
     fn digest(&self) -> Option<u64> {
         match self.content {
             Content::Frames(_) => None,
-            Content::Encoded(_, digest) => Some(digest),
-        }
-    }
-}
-
-/// What a sink writes.
-impl AsRef<[u8]> for Batch {
-    fn as_ref(&self) -> &[u8] {
-        match &self.content {
-            Content::Frames(buffer) | Content::Encoded(buffer, _) => buffer.bytes(),
+            Content::Encoded { digest, .. } => Some(digest),
         }
     }
 }

@@ -106,6 +106,13 @@ impl fmt::Display for ChunkId {
     }
 }
 
+/// As text.
+impl serde::Serialize for ChunkId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The text is no chunk id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseChunkIdError(String);

@@ -68,7 +68,7 @@ impl Clock {
         self.epoch_micros + moment.0
     }
 
-    /// How long a thread may block until `due`; none when the clock is moved by hand, where `on_advance` wakes it.
+    /// How long a thread may block until `due`; none when the clock is moved by hand, where an advance wakes it.
     pub fn until(&self, due: Moment) -> Option<Duration> {
         match self.kind {
             Kind::Real(_) => Some(due.since(self.now())),

@@ -12,13 +12,16 @@ use super::values::{show_count, show_size};
 use crate::batch::Batch;
 use crate::cli::out::outln;
 use crate::clock::Clock;
+use crate::definitions;
 use crate::engine::{GroupLimits, Orchestrator, Patience, RunError, RunReport, Running};
-use crate::fsm::{Definition, Role, Use, Vocabulary};
+use crate::export::{Settings, orchestrator_of};
+use crate::fsm::Definition;
+
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
 use crate::source::postgres::{
     ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
-    Transcoder, Validator, identifier_list,
+    identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
 use resume::Begin;
@@ -27,23 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use target::{Target, Targets};
 
-/// The lifecycle of a chunk, unless the user brings another.
-const DEFAULT_DEFINITION: &str = include_str!("../../fsm-definitions/chunk.json");
-
-/// Connections by default at most: more rarely help and always cost the server.
-const MOST_CONNECTIONS: usize = 4;
-
-/// What a chunk may need, as a multiple of its size: the rows as they came and, somewhat larger, as they go.
-const ROOM_PER_CHUNK: usize = 4;
-
-/// What the exporter registers for definitions.
-pub fn vocabulary() -> Vocabulary {
-    Vocabulary::closed()
-        .handler("validate", Use::Optional, Role::Payload)
-        .handler("transform", Use::Required, Role::Payload)
-        .handler("sink", Use::Required, Role::Ordered)
-        .handler("deadLetter", Use::Optional, Role::Ordered)
-}
+pub use crate::export::vocabulary;
 
 /// Reads `--compress`.
 pub fn compression(text: &str) -> Result<Compression, String> {
@@ -64,9 +51,7 @@ pub fn compression(text: &str) -> Result<Compression, String> {
 /// Everything that is decided before the first table.
 struct Job<'a> {
     args: &'a ExportArgs,
-    definition: Definition,
-    workers: usize,
-    connections: usize,
+    settings: Settings,
     connector: Connector,
     signals: Signals,
     /// Whether to forget what earlier runs have done.
@@ -124,15 +109,21 @@ fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
 
 impl<'a> Job<'a> {
     fn new(args: &'a ExportArgs, targets: &Targets) -> Result<Job<'a>, Failure> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = args.workers.map_or(processors, usize::from);
-        let connections = args.connections.map_or(processors.min(MOST_CONNECTIONS), usize::from);
-        check_memory(args, workers, connections, args.chunk_bytes)?;
+        let defaults = Settings::default();
+        let settings = Settings {
+            definition: definitions::chunk(),
+            limits: ChunkLimits { bytes: args.chunk_bytes, rows: args.chunk_rows.unwrap_or(u64::MAX) },
+            connections: args.connections.map_or(defaults.connections, usize::from),
+            workers: args.workers.map_or(defaults.workers, usize::from),
+            memory_limit: args.memory_limit,
+            compression: Compression::None,
+        };
+        check_memory(&settings)?;
         targets.check_folders()?;
-        let definition = definition(args.definition.as_deref())?;
+        let settings = Settings { definition: definition(args.definition.as_deref())?, ..settings };
         let info = ConnInfo::parse(&args.from).map_err(|error| Failure::configuration(error.to_string()))?;
         let connector = Connector::new(info).map_err(|error| Failure::configuration(error.to_string()))?;
-        Ok(Job { args, definition, workers, connections, connector, signals: Signals::listen(), starts_over: args.fresh })
+        Ok(Job { args, settings, connector, signals: Signals::listen(), starts_over: args.fresh })
     }
 
     /// Exports all tables under one snapshot. `done` counts chunks that have come to their end.
@@ -144,6 +135,7 @@ impl<'a> Job<'a> {
         let mut session = Session::open(&self.connector, row_security)?;
         let exports = Export::plan(&mut session, &selection(self.args)?, &self.request(targets)?)?;
         let targets = targets.for_exports(&exports)?;
+        self.check_paths(&targets)?;
         if self.args.dry_run {
             exports.into_iter().zip(&targets).try_for_each(|(export, target)| self.dry_run(&session, &Arc::new(export), target))?;
             return Ok(Exit::Complete);
@@ -166,6 +158,10 @@ impl<'a> Job<'a> {
             }
             let report = self.export(&session, &table, mixed, done)?;
             exit = exit.and(report.outcome.into());
+            if report.rows.cancelled > 0 {
+                // Nobody here cancels chunks: the definition lets them end so.
+                exit = exit.and(Exit::DeadLetters);
+            }
             reports.push(report::describe(&report, &table.export, &table.target, &session));
             if self.args.report == Format::Text && !self.args.quiet {
                 report::print(&report, &table.export, &table.target, &session);
@@ -180,6 +176,26 @@ impl<'a> Job<'a> {
         Ok(exit)
     }
 
+    /// Every file is somebody's alone.
+    fn check_paths(&self, targets: &[Target]) -> Result<(), Failure> {
+        for (flag, path) in [("--journal", &self.args.journal), ("--dead-letter", &self.args.dead_letter)] {
+            let Some(path) = path else { continue };
+            if targets.len() > 1 {
+                let message = format!(
+                    "{} tables cannot share {flag} {}; leave it out, and each gets its own beside its output",
+                    targets.len(),
+                    path.display()
+                );
+                return Err(Failure::configuration(message));
+            }
+            let same = targets.iter().any(|target| matches!(target, Target::Files(name) if Path::new(name) == path));
+            if same || (flag == "--journal" && self.args.dead_letter.as_ref() == Some(path)) {
+                return Err(Failure::configuration(format!("{flag} {} is written otherwise already; give another", path.display())));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether what was done can be known again.
     fn keeps_journals(&self, targets: &Targets) -> bool {
         !self.args.no_journal && (self.args.journal.is_some() || !targets.is_stream())
@@ -192,7 +208,7 @@ impl<'a> Job<'a> {
             filter: self.args.filter.clone(),
             limit: self.args.limit,
             order_by: self.args.order_by.clone(),
-            parts: if targets.has_parts() { u32::try_from(self.connections).unwrap_or(1) } else { 1 },
+            parts: if targets.has_parts() { u32::try_from(self.settings.connections).unwrap_or(1) } else { 1 },
         })
     }
 
@@ -209,23 +225,17 @@ impl<'a> Job<'a> {
         let Table { export, target, begin } = table;
         let limits = match begin {
             Begin::GoOn(earlier) => resume::limits(earlier),
-            _ => self.limits(),
+            _ => self.settings.limits,
         };
-        check_memory(self.args, self.workers, self.connections, limits.bytes)?;
-        let mut source = CopySource::new(self.connector.clone(), session, export.clone(), limits, self.connections);
+        let settings = Settings { limits, compression: self.compression(target), ..self.settings.clone() };
+        check_memory(&settings)?;
+        let mut source = CopySource::new(session, export.clone(), limits, settings.connections);
         if let Begin::GoOn(earlier) = begin {
             source = source.without(earlier.finished.keys().copied(), earlier.ended());
         }
         let clock = Clock::real();
-        let patience = Patience { total: self.args.give_up_after, ..Patience::default() };
-        let transcoder = Transcoder::new(&source, session.server(), self.compression(target), self.workers);
-        let mut run = Orchestrator::<Batch>::new(self.definition.clone())
-            .source(source)
-            .optional_handler("validate", Validator::new(session.server()))
-            .handler("transform", transcoder)
-            .workers(self.workers)
-            .memory_limit(self.args.memory_limit)
-            .patience(patience)
+        let mut run = orchestrator_of(source, session, &settings)
+            .patience(Patience { total: self.args.give_up_after, ..Patience::default() })
             .group(GroupLimits { bytes: self.args.checkpoint_bytes as u64, ..GroupLimits::default() })
             .clock(clock.clone());
         if let Some(attempts) = self.args.max_attempts {
@@ -242,10 +252,12 @@ impl<'a> Job<'a> {
                     tracing::warn!("{target}: starting over, because {reason}");
                 }
                 target::remove_journal(&path)?;
-                created.paths.extend(target::journal_files(&path));
             }
             let record = self.record(session, export, target, limits, mixed);
-            run = run.journal(Arc::new(SqliteJournal::open(&path, self.args.mode, record, clock)?));
+            run = run.journal(SqliteJournal::open(&path, self.args.mode, record, clock)?);
+            if let Begin::Anew(_) = begin {
+                created.paths.extend(target::journal_files(&path));
+            }
         }
         if let Begin::GoOn(earlier) = begin {
             if !self.args.quiet {
@@ -282,10 +294,6 @@ impl<'a> Job<'a> {
             (Some(path), _) => run.dead_letter("deadLetter", DeadLetterSink::new(&path, options)),
             (None, _) => run.dead_letter("deadLetter", each(no_dead_letter)),
         })
-    }
-
-    fn limits(&self) -> ChunkLimits {
-        ChunkLimits { bytes: self.args.chunk_bytes, rows: self.args.chunk_rows.unwrap_or(u64::MAX) }
     }
 
     /// Runs to the end, with signals, progress and the snapshot's age in view.
@@ -328,7 +336,7 @@ impl<'a> Job<'a> {
     }
 
     fn record(&self, session: &Session, export: &Export, target: &Target, limits: ChunkLimits, mixed: bool) -> RunRecord {
-        let mut settings = self.settings(export, target);
+        let mut settings = self.output_settings(export, target);
         settings["chunk"] = json!({ "bytes": limits.bytes, "rows": (limits.rows < u64::MAX).then_some(limits.rows) });
         let mut snapshot = json!(session.snapshot());
         if mixed {
@@ -347,7 +355,7 @@ impl<'a> Job<'a> {
     }
 
     /// What decides how the output looks. It has to be the same to go on.
-    fn settings(&self, export: &Export, target: &Target) -> Value {
+    fn output_settings(&self, export: &Export, target: &Target) -> Value {
         json!({
             "identity": export.identity, "compression": self.compression(target), "ordered": !self.args.unordered, "format": "jsonl",
         })
@@ -355,10 +363,12 @@ impl<'a> Job<'a> {
 
     /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
     fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<(), Failure> {
-        let source = CopySource::new(self.connector.clone(), session, export.clone(), self.limits(), 1);
-        let sample = source.sample(self.limits())?;
+        let source = CopySource::new(session, export.clone(), self.settings.limits, 1);
+        let sample = source.sample(self.settings.limits)?;
         let mode = match &export.mode {
-            ReadMode::Pages => format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.connections),
+            ReadMode::Pages => {
+                format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.settings.connections)
+            }
             ReadMode::OneLane { reason } => format!("one statement on one connection, because {reason}"),
         };
         let rows = export.estimated_rows.map_or("unknown".to_owned(), |rows| format!("about {}", show_count(rows)));
@@ -381,20 +391,18 @@ fn no_dead_letter(delivery: &Delivery<Batch>) -> Result<(), SinkError> {
 }
 
 fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
-    let Some(path) = path else {
-        return serde_json::from_str(DEFAULT_DEFINITION).map_err(|error| Failure::configuration(error.to_string()));
-    };
+    let Some(path) = path else { return Ok(definitions::chunk()) };
     super::check::definition(path, Some(&vocabulary()))
 }
 
 /// Less than this, and the limit would be a promise that cannot be kept.
-fn check_memory(args: &ExportArgs, workers: usize, connections: usize, chunk_bytes: usize) -> Result<(), Failure> {
-    let buffers = FileSink::BUFFER_BYTES + connections * chunk_bytes;
-    let floor = buffers + (workers + connections) * chunk_bytes * ROOM_PER_CHUNK;
-    if args.memory_limit >= floor {
+fn check_memory(settings: &Settings) -> Result<(), Failure> {
+    let Settings { limits, connections, workers, memory_limit, .. } = settings;
+    let floor = settings.memory_floor();
+    if *memory_limit >= floor {
         return Ok(());
     }
-    let (limit, floor, chunk) = (show_size(args.memory_limit as u64), show_size(floor as u64), show_size(chunk_bytes as u64));
+    let (limit, floor, chunk) = (show_size(*memory_limit as u64), show_size(floor as u64), show_size(limits.bytes as u64));
     Err(Failure::configuration(format!(
         "--memory-limit {limit} is less than the {floor} that {connections} connections, {workers} workers and chunks of {chunk} need; \
          allow more, or take fewer connections and workers or smaller chunks"

@@ -9,6 +9,7 @@ use super::exit::{Exit, Failure};
 use super::values::{show_count, show_duration};
 use crate::chunk::ChunkId;
 use crate::cli::out::outln;
+use crate::journal::ChunkRows;
 use crate::journal::sqlite::query::{ChunkRow, Reader, TransitionFilter, TransitionRow};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use table::{Cell, Table};
@@ -39,15 +40,15 @@ fn chunk_table() -> Table {
 }
 
 fn chunk_cells(row: &ChunkRow) -> Vec<Cell> {
-    let [written, _, dead, _] = row.rows_by_end.map_or([None; 4], |rows| rows.map(Some));
+    let ended = row.rows_by_end;
     vec![
         Cell::text(&row.chunk),
         Cell::text(&row.state),
         Cell::number(Some(row.attempt)),
         Cell::number(Some(row.rows)),
         Cell::number(Some(row.bytes)),
-        Cell::number(written),
-        Cell::number(dead),
+        Cell::number(ended.map(|rows| rows.written.cast_signed())),
+        Cell::number(ended.map(|rows| rows.dead_lettered.cast_signed())),
         Cell::number(row.output_at),
         Cell::text(row.digest.as_deref().unwrap_or("")),
         Cell::text(&row.origin),
@@ -75,18 +76,18 @@ fn transition_cells(row: &TransitionRow) -> Vec<Cell> {
 
 /// One chunk's whole walk.
 fn chunk(args: &InspectArgs, reader: &Reader, id: ChunkId) -> Result<Exit, Failure> {
-    let Some(row) = reader.chunk(Some(id))? else {
+    let Some(row) = reader.chunk(id)? else {
         return Err(Failure::configuration(format!("the journal has no chunk {id}; `inspect … chunks` lists them")));
     };
-    let walk = reader.transitions(&TransitionFilter { chunk: Some(id), ..TransitionFilter::default() })?;
+    let walk = reader.walk(id)?;
     if args.format != ListFormat::Table {
         let value = serde_json::json!({ "chunk": row, "walk": walk });
         outln!("{}", if args.format == ListFormat::Json { format!("{value:#}") } else { value.to_string() });
         return Ok(Exit::Complete);
     }
     outln!("chunk {} from {}, {} rows, now in `{}`", row.chunk, row.origin, show_count(row.rows.unsigned_abs()), row.state);
-    if let Some([written, filtered, dead, cancelled]) = row.rows_by_end {
-        outln!("  rows: {written} written, {filtered} filtered, {dead} dead-lettered, {cancelled} cancelled");
+    if let Some(ChunkRows { written, filtered, dead_lettered, cancelled }) = row.rows_by_end {
+        outln!("  rows: {written} written, {filtered} filtered, {dead_lettered} dead-lettered, {cancelled} cancelled");
     }
     if let (Some(at), Some(bytes), Some(digest)) = (row.output_at, row.output_bytes, &row.digest) {
         outln!("  output: bytes {at} to {}, digest {digest}", at + bytes);
@@ -113,7 +114,7 @@ fn follow(args: &InspectArgs, reader: &Reader, mut filter: TransitionFilter) -> 
     let mut table = transition_table();
     loop {
         // Asked before looking, so that nothing that came in between is missed.
-        let ended = reader.runs()?.last().is_none_or(|run| run.ended_at.is_some());
+        let ended = reader.runs()?.last().is_none_or(|run| run.ended_at.is_some() || !is_alive(run.pid));
         let rows = reader.transitions(&filter)?;
         filter.after = rows.last().map(|row| row.id).or(filter.after);
         table.append(args.format, &rows, transition_cells);
@@ -122,6 +123,12 @@ fn follow(args: &InspectArgs, reader: &Reader, mut filter: TransitionFilter) -> 
         }
         std::thread::sleep(FOLLOW_EVERY);
     }
+}
+
+/// Whether a process is there. One that cannot be asked about may be.
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_none_or(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// A moment as people write it: a time of day by RFC 3339, or how long ago.

@@ -91,6 +91,8 @@ pub(super) struct Pending<P> {
     group: Vec<Arc<Cell<P>>>,
     /// Ended, not yet in the journal.
     ended: Vec<Arc<Cell<P>>>,
+    /// Going on to others as soon as the journal has how they came here.
+    onward: Vec<(Arc<Cell<P>>, Next)>,
     /// Written since the last flush.
     bytes: u64,
     /// When the first of the group was written.
@@ -100,7 +102,7 @@ pub(super) struct Pending<P> {
 
 impl<P> Default for Pending<P> {
     fn default() -> Self {
-        Pending { group: Vec::new(), ended: Vec::new(), bytes: 0, since: Moment(0), reading_ended: false }
+        Pending { group: Vec::new(), ended: Vec::new(), onward: Vec::new(), bytes: 0, since: Moment(0), reading_ended: false }
     }
 }
 
@@ -222,6 +224,7 @@ impl<P: Payload> Committer<P> {
             Err(error) => {
                 self.tell(cell, Err(error));
                 self.shared.journal.record(&mut self.book.entries);
+                self.send_on();
             }
         }
         Ok(())
@@ -321,6 +324,7 @@ impl<P: Payload> Committer<P> {
             return Err(Halt::Trouble(trouble));
         }
         self.book.entries = entries;
+        self.send_on();
         self.pending.bytes = 0;
         self.shared.metrics.checkpoint(self.shared.clock.now().since(began));
         let ended = std::mem::take(&mut self.pending.ended);
@@ -336,7 +340,14 @@ impl<P: Payload> Committer<P> {
         self.patiently(Hold::Journal, |_| journal.checkpoint(entries, &positions))
     }
 
-    /// Tells the machine what became of an ordered invocation, and sends the chunk on. Written down with the next checkpoint.
+    /// Sends chunks on to others, now that the journal has how they came here.
+    fn send_on(&mut self) {
+        for (cell, next) in std::mem::take(&mut self.pending.onward) {
+            self.routes.dispatch(cell, next);
+        }
+    }
+
+    /// Tells the machine what became of an ordered invocation. Written down with the next checkpoint; the chunk goes on after that.
     fn tell(&mut self, cell: Arc<Cell<P>>, result: Result<(), HandlerError>) {
         let mut life = cell.life.lock();
         life.settle_handler(&cell, &self.shared, &mut self.book, result.map(|()| None));
@@ -348,7 +359,7 @@ impl<P: Payload> Committer<P> {
                 self.order.pass(cell.part, cell.id);
                 self.pending.ended.push(cell);
             }
-            Next::Work | Next::Wait => self.routes.dispatch(cell, next),
+            Next::Work | Next::Wait => self.pending.onward.push((cell, next)),
         }
     }
 

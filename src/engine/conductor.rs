@@ -166,6 +166,8 @@ impl<P: Payload> Conductor<P> {
             self.state.next_worker += 1;
             self.spawn_worker(self.workers + self.state.next_worker);
         }
+        // Before anybody else can move it: the journal has a chunk's transitions in their order.
+        self.shared.journal.record(&mut self.book.entries);
         self.routes.dispatch(cell, next);
     }
 

@@ -212,7 +212,7 @@ impl<P: Payload> Cell<P> {
     pub fn settled(&self, machine: &Machine) -> super::shared::Settled {
         let life = self.life.lock();
         super::shared::Settled {
-            chunk: self.id.to_string(),
+            chunk: self.id,
             state: machine.state_name(life.instance.state()).to_owned(),
             rows: life.rows,
             errors: life.errors.iter().map(ToString::to_string).collect(),

@@ -9,6 +9,25 @@
 //! Generic over the payload; knows traits ([`Source`](crate::source::Source), [`Handler`](crate::processor::Handler),
 //! [`Sink`](crate::sink::Sink), [`Journal`](crate::journal::Journal)) and no concrete part. What is in flight is bounded by the budget, in
 //! chunks and in bytes, so every channel behind it can be unbounded and no cycle can deadlock.
+//!
+//! ```
+//! use sluicegate::{Delivery, Done, Orchestrator, Work, definitions, sink, source};
+//!
+//! let report = Orchestrator::new(definitions::direct())
+//!     .source(source::items([vec![20.5, 21.0], vec![f64::NAN, 22.5]]))
+//!     .handler("transform", |work: &Work<Vec<f64>>| {
+//!         let kept: Vec<f64> = work.payload.iter().copied().filter(|value| value.is_finite()).collect();
+//!         let dropped = work.payload.len() - kept.len();
+//!         Ok(Done::with(kept).filtering(dropped as u64))
+//!     })
+//!     .sink("sink", sink::each(|chunk: &Delivery<Vec<f64>>| {
+//!         println!("{}: {:?}", chunk.id, chunk.payload);
+//!         Ok(())
+//!     }))
+//!     .run()?;
+//! assert!(report.to_string().starts_with("complete: 4 read = 3 written + 1 filtered + 0 dead-lettered + 0 cancelled, in "));
+//! # Ok::<(), sluicegate::RunError>(())
+//! ```
 
 mod committer;
 mod conductor;

@@ -151,8 +151,8 @@ impl<P: Payload> Orchestrator<P> {
 
     /// Where transitions are written down. Nowhere, unless this says so.
     #[must_use]
-    pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
-        self.journal = journal;
+    pub fn journal(mut self, journal: impl Journal + 'static) -> Self {
+        self.journal = Arc::new(journal);
         self
     }
 
@@ -254,10 +254,11 @@ impl<P: Payload> Orchestrator<P> {
         result.unwrap_or_else(|_| Err(RunError::Setup(Trouble::lasting(TroubleKind::Internal, "the run's thread is gone"))))
     }
 
-    /// Checks everything and starts; returns at once.
+    /// Checks everything and starts; returns at once, with the run on threads of its own. Dropping the [`Running`] lets it run on,
+    /// unobserved.
     ///
     /// # Errors
-    /// [`RunError::Definition`] with every finding, or [`RunError::Setup`].
+    /// [`RunError::Definition`] with every finding, or [`RunError::Setup`]. Nothing was read then.
     pub fn start(mut self) -> Result<Running, RunError> {
         let machine = Arc::new(self.compile()?);
         let initial = self.initial_context(&machine)?;

@@ -23,6 +23,18 @@ pub enum Outcome {
     Failed,
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Complete => "complete",
+            Outcome::CompleteWithDeadLetters => "complete, with rows in the dead letter",
+            Outcome::Stopped => "stopped",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Failed => "failed",
+        })
+    }
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Serialize)]
 #[must_use]
@@ -31,10 +43,24 @@ pub struct RunReport {
     pub outcome: Outcome,
     /// Where its rows went.
     pub rows: RowSum,
-    /// How long it took.
+    /// How long it took, in seconds by the run's clock.
     pub seconds: f64,
     /// Everything that was counted.
     pub metrics: MetricsSnapshot,
+}
+
+impl fmt::Display for RunReport {
+    /// In one line: `complete: 100 read = 90 written + …, in 0.012 s`. The sum need only come out when everything was read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RunReport { outcome, rows, seconds, metrics } = self;
+        if matches!(outcome, Outcome::Complete | Outcome::CompleteWithDeadLetters) {
+            return write!(f, "{outcome}: {rows}, in {seconds:.3} s");
+        }
+        let RowSum { written, filtered, dead_lettered, cancelled, .. } = rows;
+        let admitted = metrics.rows_admitted;
+        write!(f, "{outcome}: of {admitted} rows that came in, {written} written, {filtered} filtered, {dead_lettered} dead-lettered, ")?;
+        write!(f, "{cancelled} cancelled, in {seconds:.3} s")
+    }
 }
 
 /// Why a run did not come to a good end.

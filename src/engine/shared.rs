@@ -122,7 +122,7 @@ impl<P: Payload> Shared<P> {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Settled {
     /// Which chunk.
-    pub chunk: String,
+    pub chunk: ChunkId,
     /// Its final state.
     pub state: String,
     /// Where its rows went.
@@ -135,7 +135,7 @@ pub struct Settled {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct TransitionEvent {
     /// Which chunk.
-    pub chunk: String,
+    pub chunk: ChunkId,
     /// Its how many-th transition, from 0.
     pub seq: u32,
     /// Microseconds since the Unix epoch.
@@ -175,7 +175,7 @@ impl Subscribers {
             return;
         }
         let event = TransitionEvent {
-            chunk: transition.chunk.to_string(),
+            chunk: transition.chunk,
             seq: transition.seq,
             at_micros: transition.at_micros,
             event: transition.event_name.as_deref().unwrap_or_else(|| machine.event_name(transition.event)).to_owned(),

@@ -89,8 +89,9 @@ impl<P: Payload> Worker<P> {
             };
             life.settle_handler(&cell, &self.shared, book, outcome.as_ref().map(Option::as_ref).map_err(Clone::clone));
             next = life.next(&self.shared);
-            drop(life);
+            // Under the chunk's lock: a timer that was just armed cannot be written down before what armed it.
             self.shared.journal.record(&mut book.entries);
+            drop(life);
         }
         self.routes.dispatch(cell, next);
         Ok(())

@@ -1,9 +1,11 @@
 //! Bytes to rows and back. No I/O here.
 
 #[cfg(feature = "postgres")]
-pub(crate) mod compress;
+mod compress;
 pub mod copy_text;
 mod json_text;
 mod output;
 
+#[cfg(feature = "postgres")]
+pub use compress::Compression;
 pub use output::Output;

@@ -122,7 +122,7 @@ fn allow(definition: &Definition, partial: bool, has_vocabulary: bool, drafts: &
         let excused = |draft: &Draft| draft.code == *code && place.is_none_or(|place| place == draft.path.to_string());
         drafts.retain(|draft| !excused(draft));
         // Some findings only come with a vocabulary, so an entry for them may look idle without one.
-        let needs_vocabulary = *code == finding::NO_TIMEOUT;
+        let needs_vocabulary = [finding::NO_TIMEOUT, finding::LATE_TIMEOUT].contains(code);
         if drafts.len() == before && !partial && (has_vocabulary || !needs_vocabulary) {
             drafts.push(Draft::new(finding::UNUSED_ALLOW, path, format!("`{entry}` excuses nothing")));
         }

@@ -7,6 +7,7 @@
 
 mod print;
 
+use super::finding::{Class, Report};
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -173,6 +174,29 @@ impl Backoff {
     pub const DEFAULT_FACTOR: f64 = 2.0;
     /// The counter when none is named.
     pub const DEFAULT_BY: &'static str = "attempt";
+}
+
+/// From JSON text, with everything that is wrong with it.
+///
+/// ```
+/// use sluicegate::Definition;
+///
+/// let error = r#"{ "id": "m", "initial": "a", "states": { "a": { "on": { "GO": "bb" } }, "b": { "type": "final" } } }"#
+///     .parse::<Definition>()
+///     .unwrap_err();
+/// assert_eq!(error.findings[0].code, "unknown-target");
+/// assert_eq!(error.findings[0].message, "unknown target `bb`");
+/// ```
+impl std::str::FromStr for Definition {
+    type Err = Report;
+
+    /// # Errors
+    /// All findings, of every class, when one of them is of class E. What a program registers is not known here: names of handlers,
+    /// guards and actions may be anything.
+    fn from_str(text: &str) -> Result<Definition, Report> {
+        let (definition, report) = super::check_text(text, None);
+        definition.filter(|_| report.is_clean(Class::Error)).ok_or(report)
+    }
 }
 
 impl<'de> Deserialize<'de> for Definition {

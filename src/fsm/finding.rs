@@ -87,6 +87,7 @@ codes! {
     MISSING_MAX_ITERATIONS "missing-max-iterations" Lint "An endless macrostep is possible and options.maxIterations is absent.";
     TWO_PAYLOAD_HANDLERS "two-payload-handlers" Lint "A configuration in which two invocations own the payload at once.";
     NO_TIMEOUT "no-timeout" Warning "An invoking state without a timeout although its handler may be abandoned.";
+    LATE_TIMEOUT "late-timeout" Warning "A timeout beside a sink: sinks are not abandoned, so it has no effect before the sink has answered.";
     PARKED "parked" Warning "A state that only an outside event can leave.";
     UNSET_CONTEXT "unset-context" Warning "A context key that is read, but neither in `context` nor ever assigned.";
     UNUSED_ALLOW "unused-allow" Warning "An entry of meta.fsm.allow that excuses nothing.";

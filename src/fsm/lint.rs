@@ -25,6 +25,7 @@ pub(super) fn run(graph: &Graph<'_>, flow: &Flow, vocabulary: Option<&Vocabulary
     drafts.extend(lint.missing_max_iterations());
     drafts.extend(lint.two_payload_handlers());
     drafts.extend(lint.without_timeout());
+    drafts.extend(lint.late_timeouts());
     drafts.extend(lint.parked());
     drafts
 }
@@ -278,6 +279,18 @@ impl Lint<'_, '_> {
             Draft::new(finding::NO_TIMEOUT, self.graph.invocation_path(index), message)
         };
         self.graph.invocations.iter().enumerate().filter(may_hang).map(draft).collect()
+    }
+
+    fn late_timeouts(&self) -> Vec<Draft> {
+        let is_late = |(_, invocation): &(usize, &super::graph::Invocation<'_>)| {
+            let role = self.vocabulary.and_then(|vocabulary| vocabulary.role(&invocation.invoke.src));
+            role == Some(Role::Ordered) && !self.graph.nodes[invocation.node].timers.is_empty()
+        };
+        let draft = |(index, invocation): (usize, &super::graph::Invocation<'_>)| {
+            let message = format!("`{}` is never given up half done, so the `after` beside it comes too late", invocation.id);
+            Draft::new(finding::LATE_TIMEOUT, self.graph.invocation_path(index), message)
+        };
+        self.graph.invocations.iter().enumerate().filter(is_late).map(draft).collect()
     }
 
     fn parked(&self) -> Vec<Draft> {

@@ -1,6 +1,6 @@
 //! The journal: a durable log of every transition.
 //!
-//! The engine writes through the trait [`Journal`]; [`sqlite`] is the file that users can query, [`Nowhere`] is none at all.
+//! The engine writes through the trait [`Journal`]; `sqlite` (feature `journal`) is the file that users can query, [`Nowhere`] is none at all.
 
 #[cfg(feature = "journal")]
 pub mod sqlite;
@@ -65,7 +65,8 @@ pub struct Ending {
 /// Every row that was read ends in one of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RowSum {
-    /// As the origin counts them.
+    /// As the origin counts them, for the ranges that were read to their end. Of a run that was stopped in the middle of one,
+    /// [`MetricsSnapshot::rows_admitted`](crate::engine::MetricsSnapshot::rows_admitted) says how many came in.
     pub read: u64,
     /// Counted at the sink.
     pub written: u64,
@@ -77,18 +78,19 @@ pub struct RowSum {
     pub cancelled: u64,
 }
 
+impl fmt::Display for RowSum {
+    /// As a sum: `100 read = 90 written + 0 filtered + 10 dead-lettered + 0 cancelled`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RowSum { read, written, filtered, dead_lettered, cancelled } = self;
+        let sign = if self.is_equal() { "=" } else { "≠" };
+        write!(f, "{read} read {sign} {written} written + {filtered} filtered + {dead_lettered} dead-lettered + {cancelled} cancelled")
+    }
+}
+
 impl RowSum {
     /// Whether every row is accounted for.
     pub fn is_equal(&self) -> bool {
         self.read == self.written + self.filtered + self.dead_lettered + self.cancelled
-    }
-}
-
-impl fmt::Display for RowSum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RowSum { read, written, filtered, dead_lettered, cancelled } = self;
-        let sign = if self.is_equal() { '=' } else { '≠' };
-        write!(f, "{read} read {sign} {written} written + {filtered} filtered + {dead_lettered} dead-lettered + {cancelled} cancelled")
     }
 }
 
@@ -216,6 +218,29 @@ pub struct RunTransition {
     pub to: Box<str>,
     /// Why, for a person.
     pub reason: Option<Box<str>>,
+}
+
+/// A journal that somebody else holds as well.
+impl<J: Journal + ?Sized> Journal for Arc<J> {
+    fn begin(&self, machine: &Arc<Machine>) -> Result<(), Trouble> {
+        (**self).begin(machine)
+    }
+
+    fn record(&self, entries: &mut Vec<Entry>) {
+        (**self).record(entries);
+    }
+
+    fn checkpoint(&self, entries: &mut Vec<Entry>, positions: &[Position]) -> Result<(), Trouble> {
+        (**self).checkpoint(entries, positions)
+    }
+
+    fn intend_finish(&self) -> Result<(), Trouble> {
+        (**self).intend_finish()
+    }
+
+    fn end(&self, ending: &Ending) -> Result<(), Trouble> {
+        (**self).end(ending)
+    }
 }
 
 /// A journal that writes nothing down.

@@ -8,6 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work on one chunk: what a state's `invoke.src` names.
 ///
+/// A closure is one. It says what it takes, which is how the payload's type gets known:
+///
+/// ```
+/// use sluicegate::{Done, HandlerError, Work};
+///
+/// let keep_positive = |work: &Work<Vec<i64>>| -> Result<Done<Vec<i64>>, HandlerError> {
+///     let kept: Vec<i64> = work.payload.iter().copied().filter(|number| *number > 0).collect();
+///     let dropped = work.payload.len() - kept.len();
+///     Ok(Done::with(kept).filtering(dropped as u64))
+/// };
+/// ```
+///
+/// Rows are added up, so those that a handler takes out must be told: as [filtered](Done::filtering) or
+/// [rejected](Done::rejecting). A handler that loses rows silently has failed, which is an error of that chunk.
+///
 /// Runs on any worker, several at a time on different chunks. A panic is an error of that chunk. A handler that outlives its
 /// state's timeout is abandoned: its result is thrown away, its [`CancelToken`] says so, and its thread is lost to the run until
 /// it returns.
@@ -115,6 +130,13 @@ pub struct HandlerError {
     pub kind: String,
     /// What, where and what to do, for a person.
     pub message: String,
+}
+
+impl Rejected {
+    /// A row, by its place in the chunk as it was read (from 0), that cannot go on for this reason.
+    pub fn new(row: u64, reason: impl Into<String>, raw: impl Into<Vec<u8>>) -> Rejected {
+        Rejected { row, reason: reason.into(), raw: raw.into().into() }
+    }
 }
 
 impl HandlerError {

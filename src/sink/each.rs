@@ -5,6 +5,9 @@ use crate::chunk::Payload;
 use crate::trouble::Trouble;
 
 /// A sink that calls `write` for each chunk, in order. A chunk counts as durable when the call has returned.
+///
+/// The closure says what it takes (`|chunk: &Delivery<Rows>| …`), which is how the payload's type gets known. Its errors are a
+/// [`HandlerError`](crate::HandlerError), which is the chunk's, or a [`Trouble`], which is the sink's own and pauses the run.
 pub fn each<P, F>(write: F) -> Each<F>
 where
     F: FnMut(&Delivery<P>) -> Result<(), SinkError> + Send,

@@ -1,8 +1,7 @@
 //! Chunks one behind the other in a file, or in one file for each part.
 
 use super::output_file::{FileOptions, OutputFile, partial_name};
-use super::{Delivery, Position, Sink, SinkError, Written};
-use crate::chunk::Payload;
+use super::{Delivery, Position, Sink, SinkError, ToBytes, Written, bytes_of};
 use crate::processor::HandlerError;
 use crate::trouble::{Trouble, TroubleKind};
 use std::path::{Path, PathBuf};
@@ -83,7 +82,7 @@ pub(super) fn file_name(path: &Path) -> Arc<str> {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into()
 }
 
-impl<P: Payload + AsRef<[u8]>> Sink<P> for FileSink {
+impl<P: ToBytes> Sink<P> for FileSink {
     fn write(&mut self, delivery: &Delivery<P>) -> Result<Written, SinkError> {
         let Some(output) = self.files.get_mut(delivery.part as usize) else {
             let message = format!("chunk {} belongs to output {}, of {}", delivery.id, delivery.part, self.files.len());
@@ -94,7 +93,7 @@ impl<P: Payload + AsRef<[u8]>> Sink<P> for FileSink {
             return Err(Trouble::lasting(TroubleKind::Internal, message).into());
         };
         let at = file.length();
-        let bytes = (*delivery.payload).as_ref();
+        let bytes = bytes_of(delivery)?;
         file.append(bytes)?;
         output.rows += delivery.payload.rows();
         Ok(Written { at: Some(at), bytes: bytes.len() as u64 })

@@ -15,12 +15,13 @@ pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::FileSink;
 #[cfg(unix)]
-pub use output_file::{FileOptions, partial_name};
+pub use output_file::{FileOptions, partial_name, present_name};
 pub use stream::StreamSink;
 
-use crate::chunk::ChunkId;
+use crate::chunk::{ChunkId, Payload};
 use crate::processor::{HandlerError, Rejected};
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, TroubleKind};
+use std::fmt;
 use std::sync::Arc;
 
 /// Where chunks go: an ordered handler. All calls come from the committer's thread, chunks in order unless the run is unordered.
@@ -58,6 +59,33 @@ pub trait Sink<P>: Send {
     fn buffer_bytes(&self) -> usize {
         0
     }
+}
+
+/// A payload that a sink can write as bytes.
+pub trait ToBytes: Payload {
+    /// The bytes; `None` while the payload is still on its way there, which a definition has to see to.
+    fn to_bytes(&self) -> Option<&[u8]>;
+}
+
+impl ToBytes for String {
+    fn to_bytes(&self) -> Option<&[u8]> {
+        Some(self.as_bytes())
+    }
+}
+
+impl ToBytes for Vec<u8> {
+    fn to_bytes(&self) -> Option<&[u8]> {
+        Some(self)
+    }
+}
+
+/// The bytes of a delivery.
+fn bytes_of<P: ToBytes>(delivery: &Delivery<P>) -> Result<&[u8], Trouble> {
+    delivery.payload.to_bytes().ok_or_else(|| {
+        let message =
+            format!("chunk {} comes to the sink as it was read: the definition leads there past the handler that encodes", delivery.id);
+        Trouble::lasting(TroubleKind::Configuration, message)
+    })
 }
 
 /// What a sink took of a chunk.
@@ -100,7 +128,7 @@ pub struct Delivery<P> {
     pub whole: bool,
 }
 
-/// Why a sink did not accept a chunk.
+/// Why a sink did not accept a chunk. A [`HandlerError`] or a [`Trouble`] becomes one by `?`.
 #[derive(Debug)]
 pub enum SinkError {
     /// The chunk is at fault.
@@ -109,8 +137,32 @@ pub enum SinkError {
     Component(Trouble),
 }
 
+impl From<HandlerError> for SinkError {
+    fn from(error: HandlerError) -> SinkError {
+        SinkError::Chunk(error)
+    }
+}
+
 impl From<Trouble> for SinkError {
     fn from(trouble: Trouble) -> SinkError {
         SinkError::Component(trouble)
+    }
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SinkError::Chunk(error) => error.fmt(f),
+            SinkError::Component(trouble) => trouble.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SinkError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SinkError::Chunk(_) => None,
+            SinkError::Component(trouble) => std::error::Error::source(trouble),
+        }
     }
 }

@@ -84,6 +84,12 @@ pub fn partial_name(target: &Path) -> PathBuf {
     name.into()
 }
 
+/// Where the bytes of `target` are: under its final name, or under its provisional one while it is not complete.
+pub fn present_name(target: &Path) -> PathBuf {
+    let partial = partial_name(target);
+    if partial.symlink_metadata().is_ok() { partial } else { target.to_owned() }
+}
+
 impl OutputFile {
     /// Bytes of memory that an open file keeps.
     pub const BUFFER_BYTES: usize = STAGE_BYTES + ALIGNMENT;

@@ -1,7 +1,6 @@
 //! Chunks one behind the other to something that only takes bytes: standard output, a pipe, a device.
 
-use super::{Delivery, Sink, SinkError, Written};
-use crate::chunk::Payload;
+use super::{Delivery, Sink, SinkError, ToBytes, Written, bytes_of};
 use crate::trouble::{Trouble, TroubleKind};
 use std::io::{self, Write};
 
@@ -30,9 +29,9 @@ impl<W: Write + Send> StreamSink<W> {
     }
 }
 
-impl<P: Payload + AsRef<[u8]>, W: Write + Send> Sink<P> for StreamSink<W> {
+impl<P: ToBytes, W: Write + Send> Sink<P> for StreamSink<W> {
     fn write(&mut self, delivery: &Delivery<P>) -> Result<Written, SinkError> {
-        let bytes = (*delivery.payload).as_ref();
+        let bytes = bytes_of(delivery)?;
         while self.taken < bytes.len() {
             match self.writer.write(&bytes[self.taken..]) {
                 Ok(0) => return Err(self.trouble(io::ErrorKind::WriteZero.into()).into()),

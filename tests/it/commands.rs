@@ -43,7 +43,7 @@ fn inspect_sums_up_a_run() {
     let summary = json(inspect(&journal, &["--format", "json"]));
     let run = &summary["runs"][0];
     assert_eq!((&run["status"], &run["phase"]), (&"completed".into(), &"complete".into()));
-    assert_eq!(run["rows"], serde_json::json!([10_000, 10_000, 0, 0, 0]));
+    assert_eq!(run["rows"], serde_json::json!({ "read": 10_000, "written": 10_000, "filtered": 0, "dead_lettered": 0, "cancelled": 0 }));
     assert_eq!(summary["ranges"]["rows"], 10_000);
     assert_eq!(summary["states"][0]["state"], "sunk");
     let text = inspect(&journal, &[]).expect(0);

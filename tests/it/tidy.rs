@@ -18,8 +18,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("memory", &[]),
     ("trouble", &[]),
     ("budget", &["clock"]),
-    ("batch", &["chunk", "memory"]),
     ("format", &["memory"]),
+    ("batch", &["chunk", "format", "memory"]),
     // The traits that the engine works with.
     ("processor", &["chunk"]),
     ("sink", &["chunk", "processor", "trouble"]),
@@ -29,8 +29,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Concrete parts: the engine knows none of them, and they know nothing of the engine.
     ("sink::*", &["chunk", "processor", "sink", "trouble"]),
     ("source::*", &["budget", "chunk", "source", "trouble"]),
-    ("source::postgres", &["batch", "budget", "chunk", "clock", "format", "memory", "processor", "sink::*", "source", "trouble"]),
+    ("source::postgres", &["batch", "budget", "chunk", "clock", "format", "memory", "processor", "sink", "sink::*", "source", "trouble"]),
     ("journal::sqlite", &["chunk", "clock", "fsm", "journal", "sink", "source", "trouble"]),
+    // What ships ready to use: definitions, and an export put together.
+    ("definitions", &["fsm"]),
+    ("export", &["batch", "definitions", "engine", "fsm", "sink::*", "source::postgres"]),
     // Names become concrete parts here, and nowhere else.
     ("cli", EVERYTHING_ABOVE),
 ];

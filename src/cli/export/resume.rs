@@ -8,6 +8,7 @@ use super::{Job, Table};
 use crate::journal::sqlite::query::Reader;
 use crate::journal::sqlite::recover::Earlier;
 use crate::journal::sqlite::verify;
+use crate::sink::present_name;
 use crate::source::postgres::{ChunkLimits, Cut, Export, ServerFacts, Session, SnapshotFacts};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,8 @@ pub enum Begin {
 /// Looks what the journal of an export knows. What is resumed is cut into the same ranges as before.
 pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Target) -> Result<Begin, Failure> {
     let Some(path) = job.journal(target).filter(|_| !job.starts_over) else { return Ok(Begin::Anew(None)) };
-    let Some(earlier) = Earlier::read(&path, WRITTEN)? else { return Ok(Begin::Anew(None)) };
+    let unusable = |trouble| Failure::from(trouble).advise("Nothing was changed. Give another --journal, or start over with --fresh.");
+    let Some(earlier) = Earlier::read(&path, WRITTEN).map_err(unusable)? else { return Ok(Begin::Anew(None)) };
     let differences = differences(job, session, export, target, &earlier);
     if !differences.is_empty() {
         let shown: String = differences.iter().take(SHOWN_DIFFERENCES).map(|line| format!("\n  {line}")).collect();
@@ -143,13 +145,13 @@ fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Targe
     for (key, now) in server.as_object().into_iter().flatten() {
         compare(&format!("server.{key}"), &server_then[key], now, &mut found);
     }
-    let settings = job.settings(export, target);
+    let settings = job.output_settings(export, target);
     for key in ["identity", "compression", "ordered", "format"] {
         compare(key, &earlier.run.settings[key], &settings[key], &mut found);
     }
     compare("heaps", &heap_files(&earlier.run.plan["cut"]), &heap_files(&json!(export.cut)), &mut found);
     let definition: Value = serde_json::from_str(&earlier.run.definition).unwrap_or_default();
-    compare("definition", &definition, &json!(job.definition), &mut found);
+    compare("definition", &definition, &json!(job.settings.definition), &mut found);
     found
 }
 
@@ -187,7 +189,7 @@ fn still_there(target: &Target, export: &Export, earlier: &Earlier) -> Result<()
 
 /// Compares what earlier runs wrote with what the journal says of it.
 fn verify_output(journal: &Path, target: &Target, export: &Export) -> Result<(), Failure> {
-    let files: Vec<PathBuf> = target.files(export).iter().map(|file| verify::present(file)).collect();
+    let files: Vec<PathBuf> = target.files(export).iter().map(|file| present_name(file)).collect();
     let verified = verify::outputs(&Reader::open(journal)?, &files)?;
     let Some(problem) = verified.problems.first() else { return Ok(()) };
     Err(Failure::configuration(format!("the output is not as earlier runs left it: {problem}"))

@@ -1,6 +1,7 @@
 //! Where an export goes: which file for which table and lane.
 
 use super::super::exit::Failure;
+use crate::journal::sqlite::{query::Reader, schema};
 use crate::source::postgres::{Compression, Export};
 use crate::trouble::{Trouble, TroubleKind};
 use std::collections::BTreeSet;
@@ -139,8 +140,12 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Failure {
     Trouble::lasting(TroubleKind::Io, format!("{} cannot be opened", path.display())).because(error).into()
 }
 
-/// Makes way for a new journal.
+/// Makes way for a new journal. What is none is left alone.
 pub fn remove_journal(path: &Path) -> Result<(), Failure> {
+    if path.exists() && Reader::open_unless_empty(path).is_err() && !schema::is_marked(path) {
+        let message = format!("{} is not a journal, and is not replaced", path.display());
+        return Err(Failure::configuration(message).advise("Give another --journal, or another --to."));
+    }
     for name in journal_files(path) {
         if name.exists() {
             std::fs::remove_file(&name).map_err(|error| {

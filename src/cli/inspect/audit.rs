@@ -19,8 +19,8 @@ pub fn show(reader: &Reader, format: ListFormat) -> Result<Exit, Failure> {
         outln!("{}", text.unwrap_or_default());
         return Ok(exit);
     }
-    for (what, problem) in audit.findings.iter().take(SHOWN) {
-        outln!("{what}: {problem}");
+    for finding in audit.findings.iter().take(SHOWN) {
+        outln!("{finding}");
     }
     if audit.total_findings > SHOWN as u64 {
         outln!("and {} more", show_count(audit.total_findings - SHOWN as u64));

@@ -5,7 +5,7 @@ use super::super::exit::Failure;
 use super::super::values::{show_count, show_duration, show_size};
 use super::{seconds, show_time};
 use crate::cli::out::outln;
-use crate::journal::sqlite::query::{Reader, RunRow};
+use crate::journal::sqlite::query::{ErrorCount, Reader, RunRow, SlowChunk};
 use serde_json::json;
 
 /// So many slow chunks and errors are shown.
@@ -15,14 +15,12 @@ const SHOWN: u32 = 5;
 pub fn show(reader: &Reader, format: ListFormat) -> Result<(), Failure> {
     let runs = reader.runs()?;
     let states = reader.states()?;
-    let (ranges, rows) = reader.ranges()?;
+    let ranges = reader.ranges()?;
     let slowest = reader.slowest(SHOWN)?;
     let errors = reader.errors(SHOWN)?;
     if format != ListFormat::Table {
         let value = json!({
-            "runs": runs, "states": states, "ranges": { "done": ranges, "rows": rows },
-            "slowest": slowest.iter().map(|(chunk, state, micros)| json!({ "chunk": chunk, "state": state, "micros": micros })).collect::<Vec<_>>(),
-            "errors": errors.iter().map(|(error, count)| json!({ "error": error, "count": count })).collect::<Vec<_>>(),
+            "runs": runs, "states": states, "ranges": ranges, "slowest": slowest, "errors": errors,
         });
         outln!("{}", if format == ListFormat::Json { format!("{value:#}") } else { value.to_string() });
         return Ok(());
@@ -31,7 +29,7 @@ pub fn show(reader: &Reader, format: ListFormat) -> Result<(), Failure> {
         show_run(run, reader)?;
     }
     let planned = runs.last().and_then(|run| run.plan["ranges"].as_i64()).map_or(String::new(), |planned| format!(" of {planned}"));
-    outln!("ranges   {ranges}{planned} done, {} rows by the server's count", show_count(rows.unsigned_abs()));
+    outln!("ranges   {}{planned} done, {} rows by the server's count", ranges.done, show_count(ranges.rows.unsigned_abs()));
     for state in &states {
         outln!(
             "state    {:<14} {:>8} chunks, {:>12} rows, {} read",
@@ -41,10 +39,10 @@ pub fn show(reader: &Reader, format: ListFormat) -> Result<(), Failure> {
             show_size(state.bytes.unsigned_abs())
         );
     }
-    for (chunk, state, micros) in &slowest {
+    for SlowChunk { chunk, state, micros } in &slowest {
         outln!("slow     chunk {chunk} took {} to `{state}`", show_duration(seconds(*micros)));
     }
-    for (error, count) in &errors {
+    for ErrorCount { error, count } in &errors {
         outln!("error    {count} × {error}");
     }
     Ok(())
@@ -57,8 +55,8 @@ fn show_run(run: &RunRow, reader: &Reader) -> Result<(), Failure> {
     if let (Some(id), lsn) = (run.snapshot["id"].as_str(), run.snapshot["lsn"].as_str()) {
         outln!("  under  snapshot {id} at {}", lsn.unwrap_or("an unknown position"));
     }
-    if let Some([read, written, filtered, dead, cancelled]) = run.rows {
-        outln!("  rows   {read} read = {written} written + {filtered} filtered + {dead} dead-lettered + {cancelled} cancelled");
+    if let Some(rows) = run.rows {
+        outln!("  rows   {rows}");
     }
     for step in reader.run_transitions(run.run)?.iter().rev().take(SHOWN as usize).rev() {
         let reason = step.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));

@@ -2,10 +2,11 @@
 
 use super::query::{Reader, RunRow, TransitionRow};
 use crate::fsm::{CompileOptions, Definition, Effects, Host, Machine, Microstep, StateId, compile};
-use crate::journal::{RECOVERED, RowSum};
+use crate::journal::{ChunkRows, RECOVERED, RowSum};
 use crate::trouble::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Where a chunk begins, as an event.
 const INIT: &str = "xstate.init";
@@ -20,14 +21,29 @@ pub struct Audit {
     pub chunks: u64,
     /// Transitions in them.
     pub transitions: u64,
-    /// What cannot have happened, or is missing: the chunk or run, and what is wrong.
-    pub findings: Vec<(String, String)>,
+    /// What cannot have happened, or is missing; the first 1,000.
+    pub findings: Vec<AuditFinding>,
     /// How many findings there are, also those that were not kept.
     pub total_findings: u64,
     /// The sum over all ranges and chunks: rows read by the origin's count, and where they ended.
     pub rows: RowSum,
     /// Whether the target is complete. If it is not, rows may be missing without anything being wrong.
     pub complete: bool,
+}
+
+/// Something that cannot have happened, or is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuditFinding {
+    /// The chunk, `range N`, or `run`.
+    pub what: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl fmt::Display for AuditFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.problem)
+    }
 }
 
 impl Audit {
@@ -54,7 +70,7 @@ impl Audit {
     fn find(&mut self, what: &str, problem: String) {
         self.total_findings += 1;
         if self.findings.len() < KEPT_FINDINGS {
-            self.findings.push((what.to_owned(), problem));
+            self.findings.push(AuditFinding { what: what.to_owned(), problem });
         }
     }
 
@@ -97,15 +113,15 @@ impl Audit {
                 }
                 Some(_) => {}
             }
-            if let Some([written, filtered, dead_lettered, cancelled]) = chunk.rows_by_end {
+            if let Some(ChunkRows { written, filtered, dead_lettered, cancelled }) = chunk.rows_by_end {
                 let sum = written + filtered + dead_lettered + cancelled;
-                if sum != chunk.rows {
+                if sum != chunk.rows.unsigned_abs() {
                     self.find(&chunk.chunk, format!("it had {} rows, and {sum} ended somewhere", chunk.rows));
                 }
-                self.rows.written += written.unsigned_abs();
-                self.rows.filtered += filtered.unsigned_abs();
-                self.rows.dead_lettered += dead_lettered.unsigned_abs();
-                self.rows.cancelled += cancelled.unsigned_abs();
+                self.rows.written += written;
+                self.rows.filtered += filtered;
+                self.rows.dead_lettered += dead_lettered;
+                self.rows.cancelled += cancelled;
             } else if self.complete {
                 self.find(&chunk.chunk, format!("the run is complete, but it is still in `{}`", chunk.state));
             }
@@ -132,17 +148,8 @@ impl Audit {
         if !self.rows.is_equal() {
             self.find("run", format!("the rows do not add up: {}", self.rows));
         }
-        let RowSum { read, written, filtered, dead_lettered, cancelled } = self.rows;
-        let told = last.rows.map(|rows| rows.map(i64::unsigned_abs));
-        if told != Some([read, written, filtered, dead_lettered, cancelled]) {
-            let told = told.map(|[read, written, filtered, dead_lettered, cancelled]| RowSum {
-                read,
-                written,
-                filtered,
-                dead_lettered,
-                cancelled,
-            });
-            let told = told.map_or("nothing of its rows".to_owned(), |told| told.to_string());
+        if last.rows != Some(self.rows) {
+            let told = last.rows.map_or("nothing of its rows".into(), |rows| rows.to_string());
             self.find("run", format!("the run says {told}; its chunks say {}", self.rows));
         }
         Ok(())

@@ -46,7 +46,8 @@ impl Batch {
                 Entry::Admitted(admitted) => latest.entry(admitted.chunk).or_default().admitted = Some(admitted),
                 Entry::Settled(settled) => latest.entry(settled.chunk).or_default().settled = Some(settled),
                 Entry::Transition(transition) => {
-                    latest.entry(transition.chunk).or_default().moved = Some(transition);
+                    let moved = &mut latest.entry(transition.chunk).or_default().moved;
+                    *moved = moved.filter(|other| other.seq > transition.seq).or(Some(transition));
                     self.transition(connection, transition)?;
                 }
                 Entry::RangeDone(done) => self.range(connection, done)?,
@@ -108,7 +109,7 @@ impl Batch {
                 settled.placed.digest.map(|digest| format!("{digest:016x}")),
             ])?;
         } else if let Some(moved) = latest.moved {
-            let update = "UPDATE chunks SET run = ?4, state = ?5, attempt = ?6 WHERE range = ?1 AND idx = ?2 AND split = ?3";
+            let update = "UPDATE chunks SET run = ?4, state = ?5, attempt = ?6 WHERE range = ?1 AND idx = ?2 AND split = ?3 AND NOT final";
             let values = params![chunk.range, chunk.index, split, self.run, name(moved.to), moved.attempt];
             connection.prepare_cached(update)?.execute(values)?;
         }

@@ -13,6 +13,9 @@ pub mod schema;
 pub mod verify;
 mod writer;
 
+pub use audit::{Audit, AuditFinding};
+pub use query::Reader;
+
 use crate::clock::Clock;
 use crate::fsm::Machine;
 use crate::journal::{Ending, Entry, Journal};
@@ -26,7 +29,7 @@ use std::sync::Arc;
 use writer::{Desk, Request};
 
 /// What a run writes about itself before it starts. Nothing here may hold a secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunRecord {
     /// Where the output goes.
     pub target: String,
@@ -40,7 +43,23 @@ pub struct RunRecord {
     pub settings: Value,
 }
 
+impl RunRecord {
+    /// Of a run about which there is nothing to say but where its output goes.
+    pub fn new(target: impl Into<String>) -> RunRecord {
+        RunRecord { target: target.into(), ..RunRecord::default() }
+    }
+}
+
 /// A journal file, open for one run.
+///
+/// ```no_run
+/// # use sluicegate::{Orchestrator, clock::Clock, definitions};
+/// # use sluicegate::journal::sqlite::{RunRecord, SqliteJournal};
+/// let clock = Clock::real();
+/// let journal = SqliteJournal::open("orders.journal".as_ref(), 0o600, RunRecord::new("orders"), clock.clone())?;
+/// let run = Orchestrator::<String>::new(definitions::chunk()).clock(clock).journal(journal);
+/// # Ok::<(), sluicegate::Trouble>(())
+/// ```
 pub struct SqliteJournal {
     path: PathBuf,
     desk: Arc<Desk>,
@@ -49,7 +68,8 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
-    /// Opens or creates the journal at `path` for a run. A new file gets the permissions `mode` (as in 0o600), less the umask.
+    /// Opens or creates the journal at `path` for a run, which goes by the same clock. A new file gets the permissions `mode` (as in 0o600),
+    /// less the umask.
     ///
     /// # Errors
     /// [`TroubleKind::Configuration`] when the file is something else, from a newer version or damaged; [`TroubleKind::Io`] when it

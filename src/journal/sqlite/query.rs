@@ -2,6 +2,7 @@
 
 use super::schema::{self, FileKind};
 use crate::chunk::ChunkId;
+use crate::journal::{ChunkRows, RowSum};
 use crate::trouble::{Trouble, TroubleKind};
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 use serde::Serialize;
@@ -51,8 +52,8 @@ pub struct RunRow {
     pub definition: String,
     /// Its hash.
     pub definition_hash: String,
-    /// Rows by where they ended: read, written, filtered, dead-lettered, cancelled. None before the end.
-    pub rows: Option<[i64; 5]>,
+    /// Where its rows ended; none before its end.
+    pub rows: Option<RowSum>,
     /// The error it ended with.
     pub error: Option<String>,
 }
@@ -68,6 +69,35 @@ pub struct StateCount {
     pub rows: i64,
     /// Their bytes, as read.
     pub bytes: i64,
+}
+
+/// Ranges that were read to their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RangesDone {
+    /// How many.
+    pub done: i64,
+    /// Their rows, by the origin's count.
+    pub rows: i64,
+}
+
+/// A chunk that took long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SlowChunk {
+    /// Its id.
+    pub chunk: String,
+    /// Its state.
+    pub state: String,
+    /// Microseconds from its first transition to its last.
+    pub micros: i64,
+}
+
+/// An error and how often it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorCount {
+    /// The error, as the journal has it.
+    pub error: String,
+    /// How often.
+    pub count: i64,
 }
 
 /// One chunk, as in the table `chunks`.
@@ -92,8 +122,8 @@ pub struct ChunkRow {
     pub rows: i64,
     /// Its bytes, as read.
     pub bytes: i64,
-    /// Rows written, filtered, dead-lettered, cancelled; none before the end.
-    pub rows_by_end: Option<[i64; 4]>,
+    /// Where they ended; none before the chunk's end.
+    pub rows_by_end: Option<ChunkRows>,
     /// Where it begins in its output.
     pub output_at: Option<i64>,
     /// How many bytes of the output it is.
@@ -208,7 +238,13 @@ impl Reader {
                     row.get::<_, Option<String>>(column)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
                 )
             };
-            let rows = [row.get(14)?, row.get(15)?, row.get(16)?, row.get(17)?, row.get(18)?];
+            let rows = counts(row, 14)?.map(|[read, written, filtered, dead_lettered, cancelled]| RowSum {
+                read,
+                written,
+                filtered,
+                dead_lettered,
+                cancelled,
+            });
             Ok(RunRow {
                 run: row.get(0)?,
                 started_at: row.get(1)?,
@@ -224,7 +260,7 @@ impl Reader {
                 settings: json(11)?,
                 definition: row.get(12)?,
                 definition_hash: row.get(13)?,
-                rows: rows.into_iter().collect::<Option<Vec<i64>>>().and_then(|rows| rows.try_into().ok()),
+                rows,
                 error: row.get(19)?,
             })
         })
@@ -239,33 +275,37 @@ impl Reader {
         self.all(sql, &[], |row| Ok(StateCount { state: row.get(0)?, chunks: row.get(1)?, rows: row.get(2)?, bytes: row.get(3)? }))
     }
 
-    /// How many ranges were read to their end, and their rows by the origin's count.
+    /// The ranges that were read to their end.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn ranges(&self) -> Result<(i64, i64), Trouble> {
-        let sums = self.all("SELECT count(*), coalesce(sum(rows), 0) FROM ranges", &[], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    pub fn ranges(&self) -> Result<RangesDone, Trouble> {
+        let sql = "SELECT count(*), coalesce(sum(rows), 0) FROM ranges";
+        let sums = self.all(sql, &[], |row| Ok(RangesDone { done: row.get(0)?, rows: row.get(1)? }))?;
         Ok(sums.first().copied().unwrap_or_default())
     }
 
-    /// The chunks that took longest from their first transition to their last, with that time in microseconds.
+    /// The `count` chunks that took longest from their first transition to their last, the slowest first.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn slowest(&self, count: u32) -> Result<Vec<(String, String, i64)>, Trouble> {
+    pub fn slowest(&self, count: u32) -> Result<Vec<SlowChunk>, Trouble> {
         let sql = "SELECT range || '.' || idx || split, max(at) - min(at) FROM transitions GROUP BY run, range, idx, split ORDER BY 2 DESC LIMIT ?1";
         let slow = self.all(sql, &[count.into()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-        let state = |chunk: &str| self.chunk(chunk.parse().ok()).map(|row| row.map_or(String::new(), |row| row.state));
-        slow.into_iter().map(|(chunk, time)| Ok((chunk.clone(), state(&chunk)?, time))).collect()
+        let slow_chunk = |(chunk, micros): (String, i64)| {
+            let row = chunk.parse().ok().map_or(Ok(None), |id| self.chunk(id))?;
+            Ok(SlowChunk { chunk, state: row.map(|row| row.state).unwrap_or_default(), micros })
+        };
+        slow.into_iter().map(slow_chunk).collect()
     }
 
-    /// Errors by how often they came.
+    /// The `count` most frequent errors, the most frequent first.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn errors(&self, count: u32) -> Result<Vec<(String, i64)>, Trouble> {
+    pub fn errors(&self, count: u32) -> Result<Vec<ErrorCount>, Trouble> {
         let sql = "SELECT error, count(*) FROM transitions WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1 LIMIT ?1";
-        self.all(sql, &[count.into()], |row| Ok((row.get(0)?, row.get(1)?)))
+        self.all(sql, &[count.into()], |row| Ok(ErrorCount { error: row.get(0)?, count: row.get(1)? }))
     }
 
     /// Chunks in order, those of one state or all.
@@ -278,18 +318,28 @@ impl Reader {
         self.all(&format!("SELECT {CHUNK} FROM chunks {filter} ORDER BY range, idx, split"), &values, chunk)
     }
 
-    /// One chunk.
+    /// One chunk; none if the journal does not know it.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn chunk(&self, id: Option<ChunkId>) -> Result<Option<ChunkRow>, Trouble> {
-        let Some(id) = id else { return Ok(None) };
+    pub fn chunk(&self, id: ChunkId) -> Result<Option<ChunkRow>, Trouble> {
         let values = [id.range.into(), id.index.into(), id.split().into()];
         let sql = format!("SELECT {CHUNK} FROM chunks WHERE range = ?1 AND idx = ?2 AND split = ?3");
         Ok(self.all(&sql, &values, chunk)?.pop())
     }
 
-    /// Transitions in the order they were written down.
+    /// One chunk's transitions, in the order in which it made them.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn walk(&self, id: ChunkId) -> Result<Vec<TransitionRow>, Trouble> {
+        let mut walk = self.transitions(&TransitionFilter { chunk: Some(id), ..TransitionFilter::default() })?;
+        walk.sort_by_key(|row| (row.run, row.seq));
+        Ok(walk)
+    }
+
+    /// Transitions in the order they were written down: not always the order in which they were made, since each thread of a run gathers
+    /// its own for a moment. Those of one chunk are told apart by their `seq`.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -348,7 +398,7 @@ impl Reader {
         })
     }
 
-    /// Moves of the runs themselves: run, time, event, from, to, reason.
+    /// Moves of the run itself, in order.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -411,6 +461,12 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// `N` counts side by side, from `column` on; none if one of them is missing.
+fn counts<const N: usize>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<[u64; N]>> {
+    let counts = (column..column + N).map(|column| Ok(row.get::<_, Option<i64>>(column)?.map(i64::unsigned_abs)));
+    Ok(counts.collect::<rusqlite::Result<Option<Vec<u64>>>>()?.and_then(|counts| counts.try_into().ok()))
+}
+
 /// Where the write-ahead log is, if there is one.
 fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
@@ -428,7 +484,7 @@ const CHUNK: &str = "range || '.' || idx || split, run, part, origin, state, fin
     rows_written, rows_filtered, rows_dead_lettered, rows_cancelled, output_at, output_bytes, digest";
 
 fn chunk(row: &Row<'_>) -> rusqlite::Result<ChunkRow> {
-    let rows = [row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?];
+    let ended = counts(row, 9)?;
     Ok(ChunkRow {
         chunk: row.get(0)?,
         run: row.get(1)?,
@@ -439,7 +495,7 @@ fn chunk(row: &Row<'_>) -> rusqlite::Result<ChunkRow> {
         attempt: row.get(6)?,
         rows: row.get(7)?,
         bytes: row.get(8)?,
-        rows_by_end: rows.into_iter().collect::<Option<Vec<i64>>>().and_then(|rows| rows.try_into().ok()),
+        rows_by_end: ended.map(|[written, filtered, dead_lettered, cancelled]| ChunkRows { written, filtered, dead_lettered, cancelled }),
         output_at: row.get(13)?,
         output_bytes: row.get(14)?,
         digest: row.get(15)?,

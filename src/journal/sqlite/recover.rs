@@ -71,7 +71,7 @@ impl Earlier {
     /// # Errors
     /// When the file is no journal, or cannot be read.
     pub fn read(path: &Path, written: &str) -> Result<Option<Earlier>, Trouble> {
-        if path.symlink_metadata().is_err() {
+        if !path.exists() {
             return Ok(None);
         }
         let Some(reader) = Reader::open_unless_empty(path)? else { return Ok(None) };

@@ -1,6 +1,9 @@
 //! The journal file's tables, and how a file is told from others.
 
 use rusqlite::Connection;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 /// Marks a SQLite file as a sluicegate journal (`PRAGMA application_id`): "slui".
 pub const APPLICATION_ID: i32 = 0x736c_7569;
@@ -134,6 +137,13 @@ pub fn file_kind(connection: &Connection) -> rusqlite::Result<FileKind> {
         (0, 0, 0) => FileKind::Empty,
         _ => FileKind::Foreign,
     })
+}
+
+/// Whether the file at `path` has a journal's mark, be it damaged or of another version. The mark's place is part of SQLite's file format.
+pub fn is_marked(path: &Path) -> bool {
+    let mut head = [0; 72];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head.starts_with(b"SQLite format 3\0") && head[68..] == APPLICATION_ID.to_be_bytes()
 }
 
 /// Makes an empty file a journal.

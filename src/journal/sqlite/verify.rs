@@ -1,7 +1,6 @@
 //! Are the outputs what the journal says of them? Every chunk's bytes are read again and compared with its digest and its rows.
 
 use super::query::{ChunkRow, Reader};
-use crate::sink::partial_name;
 use crate::trouble::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::fs::File;
@@ -26,12 +25,6 @@ pub struct Verified {
     pub rows: u64,
     /// What is not as it should be.
     pub problems: Vec<String>,
-}
-
-/// The file under its final name, or under its provisional one while it is not complete.
-pub fn present(target: &Path) -> PathBuf {
-    let partial = partial_name(target);
-    if partial.symlink_metadata().is_ok() { partial } else { target.to_owned() }
 }
 
 /// Reads the outputs, `files[part]` being that of each part, and compares them with the journal. Bytes behind the last chunk are no
@@ -131,7 +124,7 @@ fn output(path: &Path, chunks: &[ChunkRow], lines: Lines, verified: &mut Verifie
         }
         end = at + bytes;
         let found = part_of(&mut file, bytes.unsigned_abs(), lines);
-        let written = chunk.rows_by_end.map_or(0, |[written, ..]| written.unsigned_abs());
+        let written = chunk.rows_by_end.map_or(0, |rows| rows.written);
         match found {
             Ok((read, _, _)) if read < bytes.unsigned_abs() => {
                 problem(format!("should end at byte {end}, but the file ends before"));

@@ -23,13 +23,19 @@ const GIANT_CHUNK: usize = 4 << 20;
 /// The end of a range and the beginning of the next lie in one buffer; this much room is always left for what a server says between.
 pub(super) const HEADROOM: usize = 4096;
 
-/// How rows are cut into chunks. Journaled: the same limits give the same chunks.
+/// How rows are cut into chunks. Journaled: the same limits give the same chunks. By default 256 KiB and any number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ChunkLimits {
     /// A chunk ends before the row that would make it larger than this, as the server sends it.
     pub bytes: usize,
     /// And before the row behind this many.
     pub rows: u64,
+}
+
+impl Default for ChunkLimits {
+    fn default() -> ChunkLimits {
+        ChunkLimits { bytes: 256 << 10, rows: u64::MAX }
+    }
 }
 
 /// Reads an [`Export`] on several connections.
@@ -74,7 +80,8 @@ impl Expansion {
 
 impl CopySource {
     /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does.
-    pub fn new(connector: Connector, session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
+    pub fn new(session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
+        let connector = session.connector().clone();
         let connections = connections.min(export.ranges.len()).max(1);
         let begin = session.begin_elsewhere(export.repeats_exactly()).into();
         let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);

@@ -29,7 +29,8 @@ pub struct Request {
     pub limit: Option<u64>,
     /// In the order of these SQL expressions.
     pub order_by: Option<String>,
-    /// Into how many files, read side by side; 1 unless files for each lane are wanted.
+    /// Into how many outputs of their own, read side by side: [`Incoming::part`](crate::source::Incoming::part) says which. 0 and 1
+    /// both mean one output with all rows in order.
     pub parts: u32,
 }
 
@@ -111,6 +112,27 @@ impl Export {
                 relations.into_iter().map(|relation| Export::of_table(session, &relation, request)).collect()
             }
         }
+    }
+
+    /// One table, by its name as SQL has it: `orders`, `sales.orders`, `"Orders"`.
+    ///
+    /// # Errors
+    /// When it does not exist, may not be read, or is a pattern that more than one table fits.
+    pub fn table(session: &mut Session, name: &str, request: &Request) -> Result<Export, Trouble> {
+        let pattern = NamePattern::parse(name).map_err(|error| refused(error.to_string()))?;
+        let mut found = Export::plan(session, &Selection::Tables(vec![pattern]), request)?;
+        match found.pop() {
+            Some(export) if found.is_empty() => Ok(export),
+            _ => Err(refused(format!("`{name}` does not name one table"))),
+        }
+    }
+
+    /// The rows of a query.
+    ///
+    /// # Errors
+    /// When it is no query, or reads what may not be read.
+    pub fn query(session: &mut Session, sql: &str, request: &Request) -> Result<Export, Trouble> {
+        Export::of_query(session, sql, request)
     }
 
     /// Encodes the rows as they come.

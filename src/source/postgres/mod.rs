@@ -18,6 +18,7 @@ mod transcode;
 mod types;
 mod wire;
 
+pub use crate::format::Compression;
 pub use catalog::{Column, Relation, RelationKind};
 pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
 pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
@@ -26,7 +27,7 @@ pub use export::{Cut, Export, HeapCut, Range, ReadMode, Request, Selection};
 pub use pattern::{NamePattern, PatternError};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};
 pub use sql::{identifier, identifier_list, literal};
-pub use transcode::{Compression, Transcoder, Validator};
+pub use transcode::{Transcoder, Validator};
 pub use wire::{
     CopyRun, DataRow, Frame, FramingError, Message, RawConnection, Row, ServerError, ShutdownHandle, Transaction, WireError, copy_run,
     frame,

@@ -1,6 +1,7 @@
 //! The control connection: one transaction that holds the snapshot everything is read under.
 
 use super::connect::{ConnectError, ConnectErrorKind, Connector};
+use super::conninfo::ConnInfo;
 use super::sql::literal;
 use crate::trouble::{Trouble, TroubleKind};
 use postgres::{Client, SimpleQueryMessage};
@@ -90,6 +91,7 @@ pub struct SnapshotFacts {
 
 /// A transaction that holds a snapshot, and answers questions.
 pub struct Session {
+    connector: Connector,
     client: Client,
     server: ServerFacts,
     snapshot: SnapshotFacts,
@@ -112,7 +114,24 @@ impl Session {
         let since = Instant::now();
         let snapshot = snapshot_facts(&mut client)?;
         let server = server_facts(&mut client, version)?;
-        Ok(Session { client, server, snapshot, since, row_security })
+        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security })
+    }
+
+    /// [`Session::open`] on a URL or `key=value` string as libpq takes it; what it leaves open comes from `PG*` variables, the service
+    /// file and the password file. Tables with row-security policies that would hide rows are refused.
+    ///
+    /// # Errors
+    /// When the text is no such string, or the server cannot be reached or refuses.
+    pub fn connect(conninfo: &str) -> Result<Session, Trouble> {
+        let wrong = |error: String| Trouble::lasting(TroubleKind::Configuration, error);
+        let info = ConnInfo::parse(conninfo).map_err(|error| wrong(error.to_string()))?;
+        let connector = Connector::new(info).map_err(|error| wrong(error.to_string()))?;
+        Session::open(&connector, RowSecurity::Refuse)
+    }
+
+    /// Makes further connections to the same server.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// What the server says of itself.

@@ -6,7 +6,7 @@ use super::wire::frame;
 use crate::batch::{Batch, Content};
 use crate::chunk::Payload;
 use crate::format::copy_text::{PADDING, RowEncoder, Scratch};
-use crate::format::{Output, compress};
+use crate::format::{Compression, Output};
 use crate::memory::{Buffer, Pool};
 use crate::processor::{Done, Handler, HandlerError, Rejected, Work};
 use std::sync::Arc;
@@ -78,26 +78,6 @@ fn reject(row: u64, reason: String, raw: &[u8]) -> Rejected {
     Rejected { row, reason, raw: raw.strip_suffix(b"\n").unwrap_or(raw).into() }
 }
 
-/// What happens to the lines of a chunk before they are written. Each chunk is compressed for itself, so that workers can do it side by
-/// side and the output can be cut behind any of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "method", rename_all = "snake_case")]
-pub enum Compression {
-    /// Nothing.
-    #[default]
-    None,
-    /// A gzip member.
-    Gzip {
-        /// From 1, fast, to 9, small.
-        level: u32,
-    },
-    /// A zstd frame.
-    Zstd {
-        /// From 1, fast, to 22, small.
-        level: i32,
-    },
-}
-
 /// Makes JSON lines of rows.
 pub struct Transcoder {
     encoder: RowEncoder,
@@ -139,14 +119,11 @@ impl Transcoder {
     fn compress(&self, output: Output) -> Result<Buffer, HandlerError> {
         let (memory, length) = output.into_parts();
         let lines = Buffer::new(memory, length, &self.pool);
-        let mut packed = Output::default();
-        match self.compression {
-            Compression::None => return Ok(lines),
-            // A chunk without rows adds nothing, not even an empty member.
-            _ if length == 0 => {}
-            Compression::Gzip { level } => compress::gzip(lines.bytes(), level, &mut packed).map_err(not_packed)?,
-            Compression::Zstd { level } => compress::zstd(lines.bytes(), level, &mut packed).map_err(not_packed)?,
+        if self.compression == Compression::None {
+            return Ok(lines);
         }
+        let mut packed = Output::default();
+        self.compression.pack(lines.bytes(), &mut packed).map_err(not_packed)?;
         drop(lines);
         let (memory, length) = packed.into_parts();
         Ok(Buffer::new(memory, length, &self.pool))
@@ -160,7 +137,16 @@ impl Handler<Batch> for Transcoder {
         let kept = work.payload.rows() - rejected.len() as u64;
         self.expansion.learn(buffer.bytes().len(), output.len());
         let lines = self.compress(output)?;
-        Ok(Done::with(Batch::encoded(lines, kept)).rejecting(rejected))
+        Ok(Done::with(Batch::encoded(lines, self.compression, kept)).rejecting(rejected))
+    }
+}
+
+impl crate::sink::ToBytes for Batch {
+    fn to_bytes(&self) -> Option<&[u8]> {
+        match self.content() {
+            Content::Frames(_) => None,
+            Content::Encoded { buffer, .. } => Some(buffer.bytes()),
+        }
     }
 }
 
@@ -171,9 +157,11 @@ impl crate::sink::ToRows for Batch {
                 let row = &buffer.bytes()[start..end];
                 each(row.strip_suffix(b"\n").unwrap_or(row));
             }),
-            Content::Encoded(buffer, _) => buffer.bytes().split_inclusive(|byte| *byte == b'\n').for_each(|line| {
-                each(line.strip_suffix(b"\n").unwrap_or(line));
-            }),
+            Content::Encoded { buffer, compression, .. } => match compression.unpack(buffer.bytes()) {
+                Ok(lines) => lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| each(line.strip_suffix(b"\n").unwrap_or(line))),
+                // Packed by this very process: only memory can be at fault. Better one strange record than none.
+                Err(_) => each(buffer.bytes()),
+            },
         }
     }
 }

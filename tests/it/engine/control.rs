@@ -136,6 +136,29 @@ fn chunks_can_be_fed_by_hand() {
 }
 
 #[test]
+fn a_push_waits_for_room_and_gives_the_chunk_back_when_there_will_be_none() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let (feeder, source) = feed::<Rows>();
+    assert!(matches!(feeder.push(vec![1]), Err(PushError::Full(rows)) if rows == [1]), "not started");
+    let running = standard(&seen, &dead).source(source).max_chunks(2).start().unwrap();
+    let handle = running.handle();
+    for row in 0..50 {
+        feeder.push(vec![row]).unwrap();
+    }
+    handle.pause();
+    until("paused", || state(&handle) == "paused");
+    let second_hand = feeder.clone();
+    let waits = std::thread::spawn(move || second_hand.push(vec![50]));
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!waits.is_finished(), "paused");
+    handle.stop();
+    assert_eq!(waits.join().unwrap().unwrap_err().into_payload(), [50]);
+    let report = running.wait().unwrap();
+    assert_eq!((report.outcome, report.rows.written), (Outcome::Stopped, 50));
+    assert!(matches!(feeder.push(vec![1]), Err(PushError::Closed(_))));
+}
+
+#[test]
 fn settled_chunks_can_be_waited_for() {
     let (seen, dead) = (Seen::default(), Seen::default());
     let (feeder, source) = feed::<Rows>();
@@ -144,7 +167,7 @@ fn settled_chunks_can_be_waited_for() {
     let running = run.sink("sink", seen.sink()).dead_letter("deadLetter", dead.sink()).source(source).start().unwrap();
     let first = feeder.try_push(vec![2]).unwrap();
     let settled = running.next_settled(Duration::from_secs(20)).unwrap();
-    assert_eq!((settled.chunk, settled.state.as_str(), settled.rows.written), (first.to_string(), "sunk", 1));
+    assert_eq!((settled.chunk, settled.state.as_str(), settled.rows.written), (first, "sunk", 1));
     feeder.try_push(vec![3]).unwrap();
     let settled = running.next_settled(Duration::from_secs(20)).unwrap();
     assert_eq!((settled.state.as_str(), settled.errors), ("failed", vec!["invalid: odd".to_owned()]));

@@ -3,6 +3,7 @@
 mod control;
 mod failures;
 mod flow;
+mod journal;
 mod memory;
 
 use parking_lot::Mutex;

@@ -221,3 +221,55 @@ fn help_and_version_are_there() {
     assert!(run(["completions", "bash"]).expect(0).text().contains("_sluicegate"));
     assert_eq!(sluicegate().output().unwrap().status.code(), Some(2));
 }
+
+#[test]
+fn files_that_two_would_write() {
+    let database = database();
+    let folder = Folder::new();
+    let says = |words: &str| {
+        let ran = ran(&mut export(&database, &words.replace("DIR", folder.path().to_str().unwrap()))).expect(78);
+        assert_eq!(folder.names(), [] as [&str; 0]);
+        shown(&ran.stderr, &folder, &database)
+    };
+    let two = "--table orders --table customers --to DIR/{table}.jsonl";
+    assert_snapshot!(says(&format!("{two} --journal DIR/one.journal")), @"error: 2 tables cannot share --journal [dir]/one.journal; leave it out, and each gets its own beside its output");
+    assert_snapshot!(says(&format!("{two} --dead-letter DIR/dead.jsonl")), @"error: 2 tables cannot share --dead-letter [dir]/dead.jsonl; leave it out, and each gets its own beside its output");
+    assert_snapshot!(says("--table orders --to DIR/o.jsonl --journal DIR/o.jsonl"), @"error: --journal [dir]/o.jsonl is written otherwise already; give another");
+}
+
+/// `--fresh` gives up a journal, and nothing else.
+#[test]
+fn fresh_removes_nothing_that_is_no_journal() {
+    let database = database();
+    let folder = Folder::new();
+    std::fs::write(folder.join("letters.txt"), "dear").unwrap();
+    let other = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
+    other.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(other);
+    for name in ["letters.txt", "shop.db"] {
+        let before = std::fs::read(folder.join(name)).unwrap();
+        let words = format!("--table orders --to {} --fresh --force --journal {}", folder.text("o.jsonl"), folder.text(name));
+        let ran = ran(&mut export(&database, &words)).expect(78);
+        assert!(ran.stderr.contains("is not a journal, and is not replaced"), "{}", ran.stderr);
+        assert_eq!(before, std::fs::read(folder.join(name)).unwrap());
+        assert_eq!(folder.names(), ["letters.txt", "shop.db"]);
+    }
+}
+
+/// A definition that leads to the sink past the encoder: nothing half-made is written.
+#[test]
+fn a_way_around_the_encoder() {
+    let database = database();
+    let folder = Folder::new();
+    let definition = r#"{ "id": "m", "initial": "a", "context": { "tries": 0 }, "states": {
+        "a": { "entry": { "type": "fsm.assign", "params": { "tries": { "$inc": 1 } } },
+               "always": { "guard": { "type": "fsm.eq", "params": { "key": "tries", "value": 1 } }, "target": "c" },
+               "invoke": { "src": "transform", "onDone": "c", "onError": "f" } },
+        "c": { "invoke": { "src": "sink", "onDone": "d", "onError": "f" } },
+        "d": { "type": "final" }, "f": { "type": "final", "tags": ["error"] } } }"#;
+    std::fs::write(folder.join("machine.json"), definition).unwrap();
+    let words = format!("--table orders --quiet --to {} --definition {}", folder.text("o.jsonl"), folder.text("machine.json"));
+    let ran = ran(&mut export(&database, &words)).expect(78);
+    assert_snapshot!(shown(&ran.stderr, &folder, &database), @"error: chunk 0.0 comes to the sink as it was read: the definition leads there past the handler that encodes");
+    assert!(!folder.join("o.jsonl").exists());
+}

@@ -171,7 +171,7 @@ fn without_numbers(text: &str) -> String {
             other => shown.push(other),
         }
     }
-    shown
+    shown.replace("#-end", "#-#")
 }
 
 #[test]

@@ -225,3 +225,26 @@ fn output_is_the_same_whatever_the_number_of_workers_and_connections() {
     servers.sort_unstable();
     assert_eq!(lines, servers);
 }
+
+/// Rows that end in the dead letter after they were encoded are there one by one, also from a compressed chunk.
+#[test]
+fn dead_letters_of_encoded_chunks_are_rows() {
+    let database = Cluster::shared().fresh_database();
+    database.psql("CREATE TABLE t AS SELECT i AS id, 'x' || i AS name FROM generate_series(1, 100) i");
+    let definition = r#"{ "id": "m", "initial": "a", "states": {
+        "a": { "invoke": { "src": "transform", "onDone": "b", "onError": "b" } },
+        "b": { "invoke": { "src": "deadLetter", "onDone": "f", "onError": "f" }, "on": { "GO": "c" } },
+        "c": { "invoke": { "src": "sink", "onDone": "d", "onError": "f" } },
+        "d": { "type": "final" }, "f": { "type": "final", "tags": ["error"] } } }"#;
+    for compress in ["none", "gzip", "zstd"] {
+        let folder = Folder::new();
+        std::fs::write(folder.join("m.json"), definition).unwrap();
+        let to = folder.text("out.jsonl");
+        let words = format!("--table t --to {to} --quiet --compress {compress} --definition {}", folder.text("m.json"));
+        ran(&mut export(&database, &words)).expect(3);
+        let records: Vec<serde_json::Value> =
+            folder.read("out.jsonl.dead.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let rows: String = records.iter().map(|record| format!("{}\n", record["raw"].as_str().unwrap())).collect();
+        super::assert_same(&rows, &row_to_json(&database, "t"));
+    }
+}

@@ -22,6 +22,12 @@ impl SmallDisk {
         None
     }
 
+    /// Makes room.
+    pub fn grow(&self, bytes: u64) {
+        let remount = Command::new("mount").args(["-o", &format!("remount,size={bytes}")]).arg(&self.path).status();
+        assert!(remount.expect("mount").success());
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
