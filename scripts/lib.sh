@@ -127,18 +127,16 @@ install_with_apt() { # PACKAGE...
   fi
   # Package lists that cannot be renewed may still do.
   quietly "apt-get update" ${sudo[@]+"${sudo[@]}"} apt-get update || true
+  # The Postgres package would make and start a server of its own; only its programs are needed.
   # shellcheck disable=SC2016 # The inner shell expands it.
-  # The package would make and start a server of its own; only its programs are needed.
-  ${sudo[@]+"${sudo[@]}"} sh -c '
+  quietly "apt-get install" ${sudo[@]+"${sudo[@]}"} sh -c '
     drop_in=/etc/postgresql-common/createcluster.d/sluicegate.conf
-    mkdir -p "${drop_in%/*}" && echo "create_main_cluster = false" >"$drop_in"'
-  local status=0
-  quietly "apt-get install" ${sudo[@]+"${sudo[@]}"} env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y --no-install-recommends "$@" || status=$?
-  ${sudo[@]+"${sudo[@]}"} sh -c '
-    cd /etc/postgresql-common && rm -f createcluster.d/sluicegate.conf
-    rmdir createcluster.d . 2>/dev/null' || true
-  [ "$status" -eq 0 ] || die "apt-get could not install $*."
+    clean_up() { rm -f "$drop_in"; rmdir "${drop_in%/*}" /etc/postgresql-common 2>/dev/null; }
+    trap clean_up EXIT
+    trap "exit 130" INT TERM HUP
+    mkdir -p "${drop_in%/*}" && echo "create_main_cluster = false" >"$drop_in"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"' sh "$@" ||
+    die "apt-get could not install $*."
 }
 
 install_with_brew() { # PACKAGE...
@@ -181,6 +179,8 @@ exec_as_server_user() { # COMMAND...
   fi
 }
 
+server_dir='' server_url='' supervisor=''
+
 # Starts a private server that nobody else can reach: no TCP, a socket in a directory of its own, $server_dir.
 # $server_url is the superuser's way in. It ends with stop_server, or with this script, however that ends: its parent
 # is a shell that waits on a pipe from us, in a process group of its own so that Ctrl-C does not take it first.
@@ -189,15 +189,18 @@ start_server() {
   user=$(server_user)
   # A socket's path has little room, and root's own TMPDIR may be closed to others.
   if [ ${#base} -gt 60 ] || [ -n "$user" ]; then base=/tmp; fi
-  server_dir=$(mktemp -d "$base/sluicegate-pg.XXXXXX")
+  # The name is known before the directory is there, so that an interruption in between leaves nothing.
+  server_dir=$base/sluicegate-pg.$$-$RANDOM
+  mkdir -m 700 "$server_dir"
   [ -z "$user" ] || chown "$user" "$server_dir"
   mkfifo "$server_dir/alive"
+  # Opened for both so that nobody waits for the other end.
+  exec 9<>"$server_dir/alive"
   # set -m: the shell gets a process group of its own.
   set -m
-  supervise "$server_dir" <"$server_dir/alive" >/dev/null 2>&1 &
+  supervise "$server_dir" <"$server_dir/alive" >/dev/null 2>&1 9>&- &
   supervisor=$!
   set +m
-  exec 9>"$server_dir/alive"
   local waited=0
   until [ -e "$server_dir/ready" ]; do
     if [ -e "$server_dir/failed" ] || [ "$waited" -ge 600 ]; then
@@ -251,8 +254,10 @@ END
 }
 
 stop_server() {
-  [ -n "${supervisor:-}" ] || return 0
+  [ -n "$server_dir" ] || return 0
   exec 9>&-
-  wait "$supervisor" 2>/dev/null || true
-  supervisor=''
+  [ -z "$supervisor" ] || wait "$supervisor" 2>/dev/null || true
+  # There may have been no time for a supervisor.
+  rm -rf "$server_dir"
+  supervisor='' server_dir=''
 }
