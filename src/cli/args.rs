@@ -8,6 +8,13 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// `{n}` as people should read it. The help printer would take it for a line break; what breaks that up prints as nothing.
+macro_rules! lane_number {
+    () => {
+        "{\u{1b}[0mn}"
+    };
+}
+
 /// A stream orchestrator: every chunk of data moves through a checked, journaled state machine.
 #[derive(Debug, Parser)]
 #[command(name = "sluicegate", version, propagate_version = true, max_term_width = 110, after_help = EXAMPLES)]
@@ -27,6 +34,7 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   sluicegate export --from postgres://me@localhost/shop --table orders --to orders.jsonl
   sluicegate inspect orders.jsonl.journal
+  sluicegate verify orders.jsonl.journal
   sluicegate graph --journal orders.jsonl.journal --format svg > orders.svg
   sluicegate check my-lifecycle.json
 
@@ -51,6 +59,8 @@ pub enum Command {
     Export(Box<ExportArgs>),
     /// Look into a journal, also while the run is on.
     Inspect(InspectArgs),
+    /// Read an output again and compare it with its journal. Exit code 1 if something differs.
+    Verify(VerifyArgs),
     /// Check definitions; prints every finding with file, line and column.
     Check(CheckArgs),
     /// Draw a definition, with the figures of a run if there is a journal.
@@ -138,6 +148,22 @@ pub struct TransitionArgs {
     /// Only of this chunk.
     #[arg(long, value_name = "ID")]
     pub chunk: Option<ChunkId>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sluicegate verify orders.jsonl.journal\n  sluicegate verify orders.jsonl.journal --output archive/orders.jsonl"
+)]
+pub struct VerifyArgs {
+    /// The journal.
+    pub journal: PathBuf,
+
+    #[arg(long, value_name = "PATH", help = OUTPUT_HELP)]
+    pub output: Option<String>,
+
+    /// How the result is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -357,12 +383,8 @@ pub struct ExportArgs {
     pub report: Format,
 }
 
-/// `{n}` as people should read it. The help printer would take it for a line break; what breaks that up prints as nothing.
-macro_rules! lane_number {
-    () => {
-        "{\u{1b}[0mn}"
-    };
-}
+const OUTPUT_HELP: &str =
+    concat!("Where the output is now, if it was moved; with ", lane_number!(), " in it where every lane wrote a file of its own");
 
 const TO_HELP: &str = concat!(
     "Output file, or - for standard output. {table} and {schema} are replaced; with ",

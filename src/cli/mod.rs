@@ -12,6 +12,7 @@ mod schema;
 mod signals;
 mod simulate;
 mod values;
+mod verify;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -25,6 +26,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Simulate(args) => simulate::run(&args),

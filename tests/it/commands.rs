@@ -180,7 +180,7 @@ fn check_names_file_line_and_column() {
 /// What a person finds who asks for help.
 #[test]
 fn every_command_has_examples() {
-    let commands = ["export", "inspect", "check", "graph", "simulate", "schema", "completions"];
+    let commands = ["export", "inspect", "verify", "check", "graph", "simulate", "schema", "completions"];
     let help = run(["--help"]).expect(0);
     for command in commands {
         assert!(help.text().contains(&format!("\n  {command}")), "{command} is not in\n{}", help.text());
@@ -189,5 +189,36 @@ fn every_command_has_examples() {
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(run(["completions", shell]).expect(0).text().contains("memory-limit"), "{shell}");
+    }
+}
+
+#[test]
+fn verify_reads_every_byte_again() {
+    let database = database();
+    for compress in ["none", "gzip", "zstd"] {
+        let folder = Folder::new();
+        let (to, journal) = (folder.text("part-{n}.jsonl"), folder.text("part-N.jsonl.journal"));
+        ran(&mut export(&database, &format!("--table t --to {to} --quiet --chunk-rows 700 --compress {compress} --connections 1")))
+            .expect(0);
+        let verify = |words: &[&str]| run(["verify", &journal].iter().chain(words));
+        assert!(verify(&[]).expect(0).text().ends_with("as written\n"));
+        let found = json(verify(&["--format", "json"]));
+        assert_eq!((&found["verified"]["rows"], &found["complete"]), (&10_000.into(), &true.into()));
+        let file = folder.join("part-0.jsonl");
+        let bytes = std::fs::read(&file).unwrap();
+        for damage in ["a bit", "a byte less", "a byte more"] {
+            let mut damaged = bytes.clone();
+            match damage {
+                "a bit" => damaged[bytes.len() / 2] ^= 4,
+                "a byte less" => drop(damaged.pop()),
+                _ => damaged.push(b'\n'),
+            }
+            std::fs::write(&file, &damaged).unwrap();
+            assert!(verify(&[]).expect(1).text().ends_with("NOT AS WRITTEN\n"), "{damage}");
+        }
+        std::fs::write(folder.join("moved-0"), &bytes).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_snapshot!("verify_what_was_moved", shown(&verify(&[]).expect(78).stderr, &folder, &database));
+        verify(&["--output", &folder.text("moved-{n}")]).expect(0);
     }
 }
