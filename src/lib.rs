@@ -112,3 +112,8 @@ pub use processor::{Done, Handler, HandlerError, Rejected, Work};
 pub use sink::{Delivery, Sink, SinkError};
 pub use source::Source;
 pub use trouble::{Stop, Trouble, TroubleKind};
+
+/// The examples of `README.md`, compiled and run with those here.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

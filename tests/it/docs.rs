@@ -104,3 +104,43 @@ fn the_definition_in_rust_equals_the_one_in_json() {
     let elsewhere: Vec<&&str> = shown.iter().filter(|line| !line.starts_with("use ") && !here.contains(**line)).collect();
     assert!(!shown.is_empty() && elsewhere.is_empty(), "docs/definitions.md shows other Rust than is tested: {elsewhere:?}");
 }
+
+const GUARANTEES: &str = include_str!("../../docs/guarantees.md");
+const README: &str = include_str!("../../README.md");
+
+/// Names in backquotes that look like tests.
+fn named_tests() -> impl Iterator<Item = &'static str> {
+    let rows = GUARANTEES.lines().filter(|line| line.starts_with("| **"));
+    let last = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
+    last.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|name| !name.contains('/'))
+}
+
+#[test]
+fn every_guarantee_is_tried_by_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("tests/it"), root.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let missing: Vec<&str> = named_tests().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert_eq!(missing, [""; 0], "docs/guarantees.md");
+    assert!(named_tests().count() > 40);
+}
+
+#[test]
+fn the_definition_in_the_readme_can_be_exported_with() {
+    let text = README.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a definition");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("mine.json"), text).unwrap();
+    assert_eq!(shell(folder.path(), "sluicegate check --for-export mine.json").trim(), "mine.json: ok");
+    let walk = shell(folder.path(), "sluicegate simulate mine.json --events 'fail:transform +1s done:transform done:sink'");
+    assert!(walk.contains("done in sunk"), "{walk}");
+}

@@ -1,6 +1,7 @@
 //! `sluicegate export` against a real server.
 
 mod faults;
+mod memory;
 mod random;
 mod refusals;
 mod resume;
