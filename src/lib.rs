@@ -95,6 +95,7 @@ pub mod diagram;
 pub mod engine;
 #[cfg(all(feature = "postgres", unix))]
 pub mod export;
+mod failpoint;
 pub mod format;
 pub mod fsm;
 pub mod journal;

@@ -1,5 +1,6 @@
 //! One output file: written under a provisional name, made durable at checkpoints, and renamed when it is complete.
 
+use crate::failpoint::reach;
 use crate::trouble::{Trouble, TroubleKind};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -104,7 +105,9 @@ impl OutputFile {
             return Err(exists(target));
         }
         let file = OutputFile::open(target, options)?;
+        reach("output.create.before");
         file.file.set_len(0).map_err(|error| file.trouble("cannot be emptied", error))?;
+        reach("output.create.after");
         Ok(file)
     }
 
@@ -123,7 +126,9 @@ impl OutputFile {
             return Err(Trouble::lasting(TroubleKind::Configuration, message));
         }
         let mut file = OutputFile::open(target, options)?;
+        reach("output.truncate.before");
         file.file.set_len(length).map_err(|error| file.trouble("cannot be truncated", error))?;
+        reach("output.truncate.after");
         file.load_tail(length).map_err(|error| file.trouble("cannot be read", error))?;
         Ok(file)
     }
@@ -201,7 +206,9 @@ impl OutputFile {
 
     /// Writes a full stage.
     fn write_stage(&mut self) -> io::Result<()> {
+        reach("output.write.before");
         self.write_at(STAGE_BYTES, self.written)?;
+        reach("output.write.after");
         self.written += STAGE_BYTES as u64;
         self.stage.filled = 0;
         if !self.direct && self.written - self.started >= WRITEBACK_BYTES {
@@ -233,8 +240,12 @@ impl OutputFile {
         let length = if self.direct { filled.next_multiple_of(ALIGNMENT) } else { filled };
         let start = self.stage.offset;
         self.stage.memory[start + filled..start + length].fill(0);
+        reach("output.flush.before");
         let flushed = if length > 0 { self.write_at(length, self.written) } else { Ok(()) };
-        flushed.and_then(|()| self.file.sync_data()).map_err(|error| self.trouble("cannot be written", error))
+        reach("output.sync.before");
+        flushed.and_then(|()| self.file.sync_data()).map_err(|error| self.trouble("cannot be written", error))?;
+        reach("output.sync.after");
+        Ok(())
     }
 
     /// Gives the complete file its final name, durably.
@@ -243,11 +254,14 @@ impl OutputFile {
     /// When the system refuses. Nothing is lost; it may be tried again.
     pub fn finish(&mut self) -> Result<(), Trouble> {
         self.flush()?;
+        reach("output.finish.before");
         self.file.set_len(self.length()).and_then(|()| self.file.sync_all()).map_err(|error| self.trouble("cannot be written", error))?;
         if !self.options.replace && self.target.symlink_metadata().is_ok() {
             return Err(exists(&self.target));
         }
+        reach("output.rename.before");
         std::fs::rename(&self.partial, &self.target).map_err(|error| self.trouble("cannot be renamed", error))?;
+        reach("output.rename.after");
         let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.trouble("its directory cannot be synced", error))
     }

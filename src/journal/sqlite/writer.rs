@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::schema::{self, FileKind};
 use super::{RunRecord, trouble};
 use crate::clock::Clock;
+use crate::failpoint::reach;
 use crate::fsm::Machine;
 use crate::journal::{Ending, Entry};
 use crate::sink::Position;
@@ -171,7 +172,9 @@ pub(super) fn open(path: &Path, mode: u32) -> Result<Connection, Trouble> {
         FileKind::Journal => choose_journal_mode(&connection, path).map_err(failed)?,
         FileKind::Empty => {
             choose_journal_mode(&connection, path).map_err(failed)?;
+            reach("journal.create.before");
             schema::create(&connection).map_err(failed)?;
+            reach("journal.create.after");
         }
         FileKind::OtherVersion(version) => {
             return wrong(format!(
@@ -251,6 +254,7 @@ pub(super) fn begin(
             hash,
         ],
     )?;
+    reach("journal.begin.after");
     let run = connection.last_insert_rowid();
     desk.set_open(true);
     let (desk, clock) = (desk.clone(), clock.clone());
@@ -294,6 +298,7 @@ fn lay_to_rest(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.busy_timeout(Duration::ZERO)?;
     let checkpoint = || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    reach("journal.rest.before");
     let leave = || connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()));
     let deadline = Instant::now() + READERS_GRACE;
     loop {
@@ -301,6 +306,16 @@ fn lay_to_rest(connection: &Connection) -> rusqlite::Result<()> {
             Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK_EVERY),
             result => return result,
         }
+    }
+}
+
+/// Crash points around a commit.
+fn places(order: Option<&Order>) -> (&'static str, &'static str) {
+    match order {
+        None => ("journal.entries.before", "journal.entries.after"),
+        Some(Order::Checkpoint { .. }) => ("journal.checkpoint.before", "journal.checkpoint.after"),
+        Some(Order::IntendFinish) => ("journal.intent.before", "journal.intent.after"),
+        Some(Order::End(_)) => ("journal.end.before", "journal.end.after"),
     }
 }
 
@@ -319,7 +334,10 @@ fn commit(connection: &Connection, batch: &Batch, entries: &[Entry], order: Opti
         Some(Order::IntendFinish) => batch.phase(&transaction, "finishing")?,
         Some(Order::End(ending)) => batch.end(&transaction, ending)?,
     }
+    let (before, after) = places(order);
+    reach(before);
     transaction.commit()?;
+    reach(after);
     if order.is_some() {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
     }

@@ -1,5 +1,7 @@
 //! `sluicegate export` against a real server.
 
+#[cfg(feature = "failpoints")]
+mod crash;
 mod faults;
 mod memory;
 mod random;

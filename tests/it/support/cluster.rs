@@ -189,9 +189,14 @@ impl Cluster {
 
     /// A database of its own for one test.
     pub fn fresh_database(&self) -> Database<'_> {
+        self.fresh_database_with("")
+    }
+
+    /// The same, created with these options.
+    pub fn fresh_database_with(&self, options: &str) -> Database<'_> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.psql(&format!("CREATE DATABASE {name}"));
+        self.psql(&format!("CREATE DATABASE {name} {options}"));
         Database { cluster: self, name }
     }
 
