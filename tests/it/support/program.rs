@@ -1,8 +1,9 @@
 //! The real program, run as a user would.
 
-use super::cluster::{self, Database};
+use super::cluster::{self, Cluster, Database};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 /// How a run of the program ended.
 pub struct Ran {
@@ -34,10 +35,24 @@ impl From<Output> for Ran {
 
 /// The program, with nothing of our environment that could steer it.
 pub fn sluicegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    let mut command = Command::new(reachable_program());
     cluster::without_pg_environment(&mut command);
     command.env_remove("DATABASE_URL").stdin(Stdio::null());
     command
+}
+
+/// The program where an unprivileged user can run it: root's build may be in a directory that is closed to others.
+fn reachable_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_sluicegate"));
+        if !rustix::process::geteuid().is_root() {
+            return built;
+        }
+        let copy = Cluster::shared().dir().join("sluicegate");
+        std::fs::copy(&built, &copy).expect("the program can be copied");
+        copy
+    })
 }
 
 /// Runs the program with these arguments.
