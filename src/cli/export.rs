@@ -28,9 +28,13 @@ use resume::Begin;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use target::{Target, Targets};
 
 pub use crate::export::vocabulary;
+
+/// How often a server that is away is asked for a new session.
+const REOPEN_EVERY: Duration = Duration::from_millis(500);
 
 /// Reads `--compress`.
 pub fn compression(text: &str) -> Result<Compression, String> {
@@ -69,15 +73,16 @@ struct Table {
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let targets = Targets::parse(&args.to)?;
     let mut job = Job::new(args, &targets)?;
-    let mut last = 0;
+    let mut session = Session::open(&job.connector, job.row_security())?;
     loop {
         let mut done = 0;
-        match job.run(&targets, &mut done) {
+        match job.run(&mut session, &targets, &mut done) {
             // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
             // proved to be the same. Only while that leads anywhere.
-            Err(failure) if failure.kind() == TroubleKind::Unavailable && done > last && job.keeps_journals(&targets) => {
+            Err(failure) if failure.kind() == TroubleKind::Unavailable && done > 0 && job.keeps_journals(&targets) => {
                 tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
-                last = done;
+                drop(session);
+                session = job.reopen()?;
                 job.starts_over = false;
             }
             result => return result,
@@ -126,26 +131,39 @@ impl<'a> Job<'a> {
         Ok(Job { args, settings, connector, signals: Signals::listen(), starts_over: args.fresh })
     }
 
-    /// Exports all tables under one snapshot. `done` counts chunks that have come to their end.
-    fn run(&self, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
-        let row_security = match self.args.row_security {
+    fn row_security(&self) -> RowSecurity {
+        match self.args.row_security {
             RowSecurityArg::Refuse => RowSecurity::Refuse,
             RowSecurityArg::Apply => RowSecurity::Apply,
-        };
-        let mut session = Session::open(&self.connector, row_security)?;
-        let exports = Export::plan(&mut session, &selection(self.args)?, &self.request(targets)?)?;
+        }
+    }
+
+    /// A new session, as soon as the server has one, for as long as it is worth trying.
+    fn reopen(&self) -> Result<Session, Failure> {
+        let began = Instant::now();
+        loop {
+            match Session::open(&self.connector, self.row_security()) {
+                Err(trouble) if trouble.is_passing() && began.elapsed() < self.args.give_up_after => std::thread::sleep(REOPEN_EVERY),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Exports all tables under one snapshot. `done` counts chunks that have come to their end.
+    fn run(&self, session: &mut Session, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
+        let exports = Export::plan(session, &selection(self.args)?, &self.request(targets)?)?;
         let targets = targets.for_exports(&exports)?;
         self.check_paths(&targets)?;
         if self.args.dry_run {
-            exports.into_iter().zip(&targets).try_for_each(|(export, target)| self.dry_run(&session, &Arc::new(export), target))?;
+            exports.into_iter().zip(&targets).try_for_each(|(export, target)| self.dry_run(session, &Arc::new(export), target))?;
             return Ok(Exit::Complete);
         }
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
-            let begin = resume::look(self, &session, &mut export, &target)?;
+            let begin = resume::look(self, session, &mut export, &target)?;
             tables.push(Table { export: Arc::new(export), target, begin });
         }
-        let mixed = resume::prove(self, &mut session, &mut tables)?;
+        let mixed = resume::prove(self, session, &mut tables)?;
         let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
         let mut reports = Vec::new();
         for table in tables {
@@ -156,15 +174,15 @@ impl<'a> Job<'a> {
                 }
                 continue;
             }
-            let report = self.export(&session, &table, mixed, done)?;
+            let report = self.export(session, &table, mixed, done)?;
             exit = exit.and(report.outcome.into());
             if report.rows.cancelled > 0 {
                 // Nobody here cancels chunks: the definition lets them end so.
                 exit = exit.and(Exit::DeadLetters);
             }
-            reports.push(report::describe(&report, &table.export, &table.target, &session));
+            reports.push(report::describe(&report, &table.export, &table.target, session));
             if self.args.report == Format::Text && !self.args.quiet {
-                report::print(&report, &table.export, &table.target, &session);
+                report::print(&report, &table.export, &table.target, session);
             }
             if exit == Exit::Stopped {
                 break;

@@ -4,6 +4,7 @@
 mod crash;
 mod faults;
 mod memory;
+mod network;
 mod random;
 mod refusals;
 mod resume;

@@ -1,0 +1,165 @@
+//! Servers that go away and networks that break: the export comes to its end all the same.
+
+use super::assert_same;
+use super::faults::{large, until};
+use crate::support::cluster::{Cluster, Database, Options};
+use crate::support::program::{Folder, export, ran, row_to_json, run, sluicegate};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A network between the program and a server, that breaks as it is told.
+struct Network {
+    port: u16,
+}
+
+/// What it does to bytes on their way from the server.
+#[derive(Clone, Copy)]
+struct Faults {
+    /// All connections are cut whenever so many bytes have come through.
+    cut_every: u64,
+    /// After every 64 KiB, it waits.
+    pause: Duration,
+}
+
+impl Network {
+    fn to(server: u16, faults: Faults) -> Network {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let wire = Arc::new(Wire { through: AtomicU64::new(0), ends: Mutex::default(), faults });
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let wire = wire.clone();
+                wire.ends.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                std::thread::spawn(move || wire.carry(&client, &server));
+            }
+        });
+        Network { port }
+    }
+
+    fn export(&self, database: &Database<'_>, arguments: &str) -> std::process::Command {
+        let mut command = sluicegate();
+        let from = format!("host=127.0.0.1 port={} user=postgres dbname={}", self.port, database.name());
+        command.args(["export", "--from", &from]).args(arguments.split_whitespace());
+        command
+    }
+}
+
+/// What all connections share.
+struct Wire {
+    /// Bytes that have come through.
+    through: AtomicU64,
+    ends: Mutex<Vec<TcpStream>>,
+    faults: Faults,
+}
+
+impl Wire {
+    /// Carries bytes both ways until one side ends, or the network breaks.
+    fn carry(&self, client: &TcpStream, server: &TcpStream) {
+        let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from_client, &mut to_server);
+            let _ = to_server.shutdown(Shutdown::Both);
+        });
+        let (mut from_server, mut to_client) = (server, client);
+        let mut bytes = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from_server.read(&mut bytes) {
+            let before = self.through.fetch_add(count as u64, Ordering::SeqCst);
+            if before / self.faults.cut_every != (before + count as u64) / self.faults.cut_every {
+                self.cut();
+            }
+            if to_client.write_all(&bytes[..count]).is_err() {
+                break;
+            }
+            std::thread::sleep(self.faults.pause);
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    }
+
+    /// Ends every connection there is, the one that holds the snapshot too.
+    fn cut(&self) {
+        for end in self.ends.lock().unwrap().drain(..) {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn a_network_that_cuts_all_connections_again_and_again() {
+    let database = Cluster::shared().fresh_database();
+    large(&database);
+    let network = Network::to(Cluster::shared().port(), Faults { cut_every: 14 << 20, pause: Duration::ZERO });
+    let folder = Folder::new();
+    let arguments = format!("--table t --quiet --checkpoint-bytes 1MiB --chunk-bytes 64KiB --to {}", folder.text("out.jsonl"));
+    let ran = ran(&mut network.export(&database, &arguments)).expect(0);
+    assert!(ran.stderr.matches("going on under a new snapshot").count() >= 2, "{}", ran.stderr);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+    run(["inspect", &folder.text("out.jsonl.journal"), "audit"]).expect(0);
+}
+
+#[test]
+fn a_slow_network_is_waited_for() {
+    let database = Cluster::shared().fresh_database();
+    database.psql("CREATE TABLE t AS SELECT i AS id, repeat('x', 100) AS pad FROM generate_series(1, 30000) i");
+    let network = Network::to(Cluster::shared().port(), Faults { cut_every: u64::MAX, pause: Duration::from_millis(20) });
+    let folder = Folder::new();
+    ran(&mut network.export(&database, &format!("--table t --quiet --to {}", folder.text("out.jsonl")))).expect(0);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+}
+
+/// The snapshot is gone with the server: the same process goes on under a new one, having proved that nothing has changed.
+#[test]
+fn a_server_that_crashes_or_is_away_for_a_while() {
+    let cluster = Cluster::start(&Options::default());
+    let database = cluster.fresh_database();
+    large(&database);
+    let expected = row_to_json(&database, "t");
+    for crash in [true, false] {
+        let folder = Folder::new();
+        let arguments =
+            format!("--table t --checkpoint-bytes 1MiB --chunk-bytes 16KiB --workers 1 --connections 2 --to {}", folder.text("out.jsonl"));
+        let child = export(&database, &arguments).stderr(Stdio::piped()).spawn().unwrap();
+        until("bytes in the output", || folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() > 4 << 20));
+        if crash {
+            cluster.crash();
+        } else {
+            cluster.stop();
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        cluster.start_again();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        assert!(stderr.contains("going on under a new snapshot"), "{stderr}");
+        assert!(stderr.contains("resuming: "), "{stderr}");
+        assert_same(&folder.read("out.jsonl"), &expected);
+    }
+}
+
+/// A table that changes while the server is away is not mixed with what was written before.
+#[test]
+fn a_server_that_comes_back_with_another_table() {
+    let cluster = Cluster::start(&Options::default());
+    let database = cluster.fresh_database();
+    large(&database);
+    let folder = Folder::new();
+    let arguments =
+        format!("--table t --checkpoint-bytes 1MiB --chunk-bytes 16KiB --workers 1 --connections 1 --to {}", folder.text("out.jsonl"));
+    // Held up by the network, so that the change surely comes before it can go on.
+    let network = Network::to(cluster.port(), Faults { cut_every: u64::MAX, pause: Duration::from_millis(5) });
+    let child = network.export(&database, &arguments).stderr(Stdio::piped()).spawn().unwrap();
+    until("bytes in the output", || folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() > 4 << 20));
+    database.psql("SET synchronous_commit = on; UPDATE t SET pad = 'changed' WHERE id = 149000");
+    cluster.crash();
+    cluster.start_again();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{stderr}");
+    assert!(stderr.contains("has changed since it was begun"), "{stderr}");
+    assert!(!folder.join("out.jsonl").exists());
+}
