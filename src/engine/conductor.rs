@@ -6,7 +6,7 @@ use super::order::Length;
 use super::report::unequal;
 use super::resident::Guard;
 use super::run_state::RunState;
-use super::shared::{Back, Command, Shared};
+use super::shared::{Back, Command, Due, Shared};
 use super::worker::{Job, Routes, Worker};
 use crate::budget::Hold;
 use crate::chunk::Payload;
@@ -177,11 +177,13 @@ impl<P: Payload> Conductor<P> {
     }
 
     fn fire_timers(&mut self) {
-        while let Some((key, (cell, timer))) = self.shared.timers.pop_due(self.shared.clock.now()) {
-            if let Some(cell) = cell.upgrade() {
-                let next = cell.fire(&self.shared, &mut self.book, timer, key);
-                self.forward(cell, next);
-            }
+        while let Some((key, (cell, due))) = self.shared.timers.pop_due(self.shared.clock.now()) {
+            let Some(cell) = cell.upgrade() else { continue };
+            let next = match due {
+                Due::Timer(timer) => cell.fire(&self.shared, &mut self.book, timer, key),
+                Due::Work => cell.life.lock().next(&self.shared),
+            };
+            self.forward(cell, next);
         }
     }
 

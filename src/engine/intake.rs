@@ -83,9 +83,11 @@ impl<P: Payload> Intake<P> {
         state.cells.insert(id, cell.clone());
         state.ranges.insert(id.range, (part, id.index + 1));
         drop(state);
-        let next = cell.life.lock().next(&self.shared);
         self.shared.journal.record(&mut self.book.entries);
-        self.routes.dispatch(cell, next);
+        if !self.shared.puts_off(&cell) {
+            let next = cell.life.lock().next(&self.shared);
+            self.routes.dispatch(cell, next);
+        }
     }
 
     pub fn range_done(&mut self, done: RangeDone) {

@@ -135,7 +135,12 @@ impl<P: Payload> Cell<P> {
         let now = shared.clock.now();
         book.moves.clear();
         let mut stage = Stage { shared, moves: &mut book.moves };
-        let instance = shared.machine.start(shared.initial.clone(), &mut stage, &mut book.effects)?;
+        let recovered = shared.recovered.get(&id);
+        let mut context = shared.initial.clone();
+        for (key, value) in recovered.iter().flat_map(|recovered| &recovered.context) {
+            shared.machine.context_slot(key).into_iter().for_each(|slot| context.set(slot, value));
+        }
+        let instance = shared.machine.start(context, &mut stage, &mut book.effects)?;
         let rows = payload.rows();
         let life = Life {
             instance,
@@ -160,7 +165,7 @@ impl<P: Payload> Cell<P> {
         let cell = Arc::new(Cell { id, part, origin, rows, life: Mutex::new(life) });
         let mut life = cell.life.lock();
         let first = book.moves.first().map_or(life.instance.state(), |(from, ..)| *from);
-        let left_in = shared.recovered.get(&id).copied();
+        let left_in = recovered.map(|recovered| recovered.left_in);
         let cause = Cause { name: left_in.map(|_| RECOVERED), left_in, ..Cause::default() };
         life.note(&cell, shared, book, now, (None, first, shared.init_event), (0, cause));
         life.after_step(&cell, shared, book, now, Cause::default());

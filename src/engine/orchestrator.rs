@@ -10,13 +10,13 @@ use super::patience::Patience;
 use super::registry::{ActionFn, Guard, Registry, Role, View};
 use super::report::{RunError, RunReport};
 use super::running::Running;
-use super::shared::{Back, Shared, Subscribers};
+use super::shared::{Back, Recovered, Shared, Subscribers};
 use super::timers::Timers;
 use crate::budget::{Budget, MemoryBand};
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Clock;
-use crate::fsm::{self, CompileOptions, Context, Definition, Machine, StateId, Use, Vocabulary};
-use crate::journal::{CarriedOver, Journal, Nowhere};
+use crate::fsm::{self, CompileOptions, Context, Definition, Machine, Use, Vocabulary};
+use crate::journal::{CarriedOver, Journal, LeftOff, Nowhere};
 use crate::processor::{Handler, Watcher};
 use crate::sink::Sink;
 use crate::source::Source;
@@ -269,12 +269,17 @@ impl<P: Payload> Orchestrator<P> {
         budget.reserve(self.outlets.iter().map(|outlet| outlet.sink.buffer_bytes()).sum());
         self.journal.begin(&machine).map_err(RunError::Setup)?;
         let lanes = source.lanes(&budget).map_err(RunError::Setup)?;
+        let mut order = Order::new(settings.ordered);
+        for (part, first_range) in (0..).zip(source.part_starts()) {
+            order.begin(part, first_range);
+        }
+        order.carry_over(&self.carried);
         let (back_sender, back) = unbounded();
         let (settled_sender, settled) = unbounded();
         let shared = Arc::new(Shared {
             init_event: machine.event("xstate.init"),
             metrics: Metrics::new(machine.clone(), self.carried.rows),
-            recovered: recovered(&machine, &self.carried)?,
+            recovered: recovered(&machine, self.carried)?,
             in_flight: InFlight::new(),
             settled: Mutex::new(Some(settled_sender)),
             machine,
@@ -290,11 +295,6 @@ impl<P: Payload> Orchestrator<P> {
         });
         let wake = shared.back.clone();
         self.clock.on_advance(move || drop(wake.send(Back::Wake)));
-        let mut order = Order::new(settings.ordered);
-        for (part, first_range) in (0..).zip(source.part_starts()) {
-            order.begin(part, first_range);
-        }
-        order.carry_over(&self.carried);
         Ok(Running::launch(shared, self.outlets, &settings, lanes, order, back, settled))
     }
 
@@ -327,12 +327,13 @@ impl<P: Payload> Orchestrator<P> {
 }
 
 /// The states that earlier runs left chunks in.
-fn recovered(machine: &Machine, carried: &CarriedOver) -> Result<HashMap<ChunkId, StateId>, RunError> {
-    let state = |(chunk, name): (&ChunkId, &String)| {
-        let unknown = || setup(format!("chunk {chunk} was left in state `{name}`, which the definition does not have"));
-        Ok((*chunk, machine.state(name).ok_or_else(unknown)?))
+fn recovered(machine: &Machine, carried: CarriedOver) -> Result<HashMap<ChunkId, Recovered>, RunError> {
+    let recovered = |(chunk, left): (ChunkId, LeftOff)| {
+        let LeftOff { state, not_before_micros, context } = left;
+        let unknown = || setup(format!("chunk {chunk} was left in state `{state}`, which the definition does not have"));
+        Ok((chunk, Recovered { left_in: machine.state(&state).ok_or_else(unknown)?, not_before_micros, context }))
     };
-    carried.begun.iter().map(state).collect()
+    carried.begun.into_iter().map(recovered).collect()
 }
 
 fn setup(message: impl Into<String>) -> RunError {

@@ -27,20 +27,36 @@ pub(super) struct Shared<P> {
     /// Where every chunk starts from.
     pub initial: Context,
     pub init_event: EventId,
-    /// Chunks that an earlier run has begun, with the states it left them in.
-    pub recovered: HashMap<ChunkId, StateId>,
+    /// Chunks that an earlier run has begun.
+    pub recovered: HashMap<ChunkId, Recovered>,
     pub clock: Clock,
     pub budget: Budget,
     pub metrics: Metrics,
     pub in_flight: InFlight<P>,
     /// Tells who feeds by hand what became of chunks; gone when nobody listens.
     pub settled: Mutex<Option<Sender<Settled>>>,
-    pub timers: Timers<(Weak<Cell<P>>, TimerId)>,
+    pub timers: Timers<(Weak<Cell<P>>, Due)>,
     pub journal: Arc<dyn Journal>,
     pub stop: Stop,
     /// To the main loop. Never blocks: there is room for everything that is in flight.
     pub back: Sender<Back<P>>,
     pub subscribers: Subscribers,
+}
+
+/// How an earlier run left a chunk that is read again.
+pub(super) struct Recovered {
+    pub left_in: StateId,
+    pub not_before_micros: Option<u64>,
+    pub context: Map<String, Value>,
+}
+
+/// What is due when an alarm of a chunk is.
+#[derive(Clone, Copy)]
+pub(super) enum Due {
+    /// A timer of its machine.
+    Timer(TimerId),
+    /// Its work, which an earlier run had put off until then.
+    Work,
 }
 
 /// The back edge: what the main loop is told.
@@ -88,11 +104,25 @@ pub(super) enum Command {
 impl<P: Payload> Shared<P> {
     /// Arms a timer of a chunk; wakes the main loop if it would look too late.
     pub fn arm(&self, cell: &Arc<Cell<P>>, timer: TimerId, delay: Duration) -> TimerKey {
-        let (key, wake) = self.timers.arm(self.clock.now().after(delay), (Arc::downgrade(cell), timer));
+        self.alarm(cell, Due::Timer(timer), delay)
+    }
+
+    fn alarm(&self, cell: &Arc<Cell<P>>, due: Due, delay: Duration) -> TimerKey {
+        let (key, wake) = self.timers.arm(self.clock.now().after(delay), (Arc::downgrade(cell), due));
         if wake {
             let _ = self.back.send(Back::Wake);
         }
         key
+    }
+
+    /// Puts a chunk's work off if an earlier run had done so, until the same time. Says whether it did.
+    pub fn puts_off(&self, cell: &Arc<Cell<P>>) -> bool {
+        let not_before = self.recovered.get(&cell.id).and_then(|recovered| recovered.not_before_micros);
+        let left = not_before.and_then(|due| due.checked_sub(self.clock.unix_micros(self.clock.now()))).filter(|left| *left > 0);
+        if let Some(left) = left {
+            self.alarm(cell, Due::Work, Duration::from_micros(left));
+        }
+        left.is_some()
     }
 
     /// These chunks have come to their end, and the journal has it.

@@ -10,6 +10,7 @@ use crate::fsm::{EventId, Machine, StateId};
 use crate::sink::Position;
 use crate::source::RangeDone;
 use crate::trouble::Trouble;
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -103,8 +104,19 @@ pub struct CarriedOver {
     pub ranges: Vec<(u32, u32)>,
     /// Chunks that have come to their end in ranges that are not finished, with the output they belong to.
     pub ended: Vec<(u32, ChunkId)>,
-    /// Chunks that were begun and have to be read again: the state they were in.
-    pub begun: HashMap<ChunkId, String>,
+    /// Chunks that were begun and have to be read again.
+    pub begun: HashMap<ChunkId, LeftOff>,
+}
+
+/// How an earlier run left a chunk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeftOff {
+    /// The state it was in.
+    pub state: String,
+    /// If it was waiting for a timer: when that would have been due, in microseconds since the Unix epoch. It is not worked on before.
+    pub not_before_micros: Option<u64>,
+    /// If it was waiting: the context of its machine, so that attempts are counted on.
+    pub context: Map<String, Value>,
 }
 
 /// One line of the journal.
@@ -114,6 +126,8 @@ pub enum Entry {
     Admitted(Admitted),
     /// A chunk went from one state to another.
     Transition(Transition),
+    /// A chunk waits for a timer, and nobody works on it.
+    Waiting(Waiting),
     /// A chunk is in a final state.
     Settled(Settled),
     /// A range was read to its end.
@@ -164,6 +178,17 @@ pub struct Transition {
     pub in_state_micros: u64,
     /// The error that caused it.
     pub error: Option<Box<str>>,
+}
+
+/// See [`Entry::Waiting`].
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// When its first timer is due, in microseconds since the Unix epoch.
+    pub until_micros: u64,
+    /// The context of its machine, as JSON text.
+    pub context: Box<str>,
 }
 
 /// See [`Entry::Settled`].

@@ -8,7 +8,7 @@ use crate::engine::registry::View;
 use crate::engine::shared::Shared;
 use crate::engine::timers::TimerKey;
 use crate::fsm::{Action, Context, Effect, Event, EventData, EventId, GuardId, Host, InvocationId, Microstep, StateId, Status, TimerId};
-use crate::journal::{Entry, Transition};
+use crate::journal::{Entry, Transition, Waiting};
 use crate::processor::HandlerError;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -149,9 +149,19 @@ impl<P: Payload> Life<P> {
                 self.arm(cell, shared, timer, delay);
             }
         }
+        self.note_wait(cell, shared, book);
         if self.instance.status() != Status::Active {
             std::mem::take(&mut self.armed).into_iter().for_each(|(_, key)| shared.timers.cancel(key));
             self.deferred.clear();
+        }
+    }
+
+    /// Writes down until when the chunk waits, if it does, so that a run that goes on from here does not begin before.
+    fn note_wait(&self, cell: &Cell<P>, shared: &Shared<P>, book: &mut Notebook) {
+        let first = self.armed.iter().map(|(_, key)| key.due()).min();
+        if let Some(due) = first.filter(|_| self.running.is_none() && self.instance.status() == Status::Active) {
+            let context = serde_json::Value::Object(self.instance.context().to_json()).to_string().into();
+            book.entries.push(Entry::Waiting(Waiting { chunk: cell.id, until_micros: shared.clock.unix_micros(due), context }));
         }
     }
 

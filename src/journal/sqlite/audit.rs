@@ -47,11 +47,15 @@ impl fmt::Display for AuditFinding {
 }
 
 impl Audit {
-    /// Replays everything in the journal.
+    /// Replays everything in the journal, as it is at this moment.
     ///
     /// # Errors
     /// When the journal cannot be read, or holds no run.
     pub fn of(reader: &Reader) -> Result<Audit, Trouble> {
+        reader.at_once(Audit::of_now)
+    }
+
+    fn of_now(reader: &Reader) -> Result<Audit, Trouble> {
         let runs = reader.runs()?;
         let last = runs.last().ok_or_else(|| Trouble::lasting(TroubleKind::Configuration, "the journal holds no run"))?;
         let mut audit = Audit { complete: last.phase == "complete", ..Audit::default() };

@@ -3,7 +3,7 @@
 use crate::chunk::ChunkId;
 use crate::clock::Clock;
 use crate::fsm::{Machine, StateId};
-use crate::journal::{Admitted, Ending, Entry, RunTransition, Settled, Transition};
+use crate::journal::{Admitted, Ending, Entry, RunTransition, Settled, Transition, Waiting};
 use crate::sink::Position;
 use crate::source::RangeDone;
 use rusqlite::{Connection, params};
@@ -23,6 +23,8 @@ struct Latest<'a> {
     admitted: Option<&'a Admitted>,
     moved: Option<&'a Transition>,
     settled: Option<&'a Settled>,
+    /// None if it has moved since.
+    waiting: Option<&'a Waiting>,
 }
 
 /// An unsigned number as SQLite stores it.
@@ -44,10 +46,13 @@ impl Batch {
         for entry in entries {
             match entry {
                 Entry::Admitted(admitted) => latest.entry(admitted.chunk).or_default().admitted = Some(admitted),
+                Entry::Waiting(waiting) => latest.entry(waiting.chunk).or_default().waiting = Some(waiting),
                 Entry::Settled(settled) => latest.entry(settled.chunk).or_default().settled = Some(settled),
                 Entry::Transition(transition) => {
-                    let moved = &mut latest.entry(transition.chunk).or_default().moved;
-                    *moved = moved.filter(|other| other.seq > transition.seq).or(Some(transition));
+                    let chunk = latest.entry(transition.chunk).or_default();
+                    if chunk.moved.is_none_or(|other| other.seq < transition.seq) {
+                        (chunk.moved, chunk.waiting) = (Some(transition), None);
+                    }
                     self.transition(connection, transition)?;
                 }
                 Entry::RangeDone(done) => self.range(connection, done)?,
@@ -91,7 +96,7 @@ impl Batch {
         let name = |state: StateId| self.machine.state_name(state);
         if let Some(settled) = latest.settled {
             let update = "UPDATE chunks SET run = ?4, state = ?5, final = 1, attempt = ?6, rows_written = ?7, rows_filtered = ?8,
-                rows_dead_lettered = ?9, rows_cancelled = ?10, output_at = ?11, output_bytes = ?12, digest = ?13
+                rows_dead_lettered = ?9, rows_cancelled = ?10, output_at = ?11, output_bytes = ?12, digest = ?13, waits_until = NULL, context = NULL
                 WHERE range = ?1 AND idx = ?2 AND split = ?3";
             connection.prepare_cached(update)?.execute(params![
                 chunk.range,
@@ -109,8 +114,10 @@ impl Batch {
                 settled.placed.digest.map(|digest| format!("{digest:016x}")),
             ])?;
         } else if let Some(moved) = latest.moved {
-            let update = "UPDATE chunks SET run = ?4, state = ?5, attempt = ?6 WHERE range = ?1 AND idx = ?2 AND split = ?3 AND NOT final";
-            let values = params![chunk.range, chunk.index, split, self.run, name(moved.to), moved.attempt];
+            let update = "UPDATE chunks SET run = ?4, state = ?5, attempt = ?6, waits_until = ?7, context = ?8
+                WHERE range = ?1 AND idx = ?2 AND split = ?3 AND NOT final";
+            let (until, context) = latest.waiting.map(|waiting| (integer(waiting.until_micros), &*waiting.context)).unzip();
+            let values = params![chunk.range, chunk.index, split, self.run, name(moved.to), moved.attempt, until, context];
             connection.prepare_cached(update)?.execute(values)?;
         }
         Ok(())

@@ -225,6 +225,19 @@ impl Reader {
         query().map_err(|error| self.failed(error))
     }
 
+    /// Reads several things as they were at one moment, also while a run is on.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or `read` says so.
+    pub fn at_once<T>(&self, read: impl FnOnce(&Reader) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let failed = |error| self.failed(error);
+        self.connection.execute_batch("BEGIN").map_err(failed)?;
+        let result = read(self);
+        // It read only, so that its end cannot lose anything.
+        let _ = self.connection.execute_batch("ROLLBACK");
+        result
+    }
+
     /// All runs, the first one first.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::query::{Reader, RunRow};
 use crate::chunk::ChunkId;
-use crate::journal::{CarriedOver, RowSum};
+use crate::journal::{CarriedOver, LeftOff, RowSum};
 use crate::sink::Position;
 use crate::trouble::{Trouble, TroubleKind};
 use rusqlite::Row;
@@ -31,7 +31,7 @@ const FINISHED: &str = "SELECT r.range, r.part, r.rows FROM ranges r
     WHERE r.chunks = (SELECT count(*) FROM chunks c WHERE c.range = r.range AND c.split = '' AND c.final) ORDER BY r.range";
 
 const CHUNKS: &str = "SELECT range, idx, split, part, state, final, rows, bytes, coalesce(rows_written, 0), coalesce(rows_filtered, 0),
-    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), output_at FROM chunks";
+    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), output_at, waits_until, context FROM chunks";
 
 const POSITIONS: &str = "SELECT output, bytes, rows FROM checkpoints WHERE rowid IN (SELECT max(rowid) FROM checkpoints GROUP BY output)";
 
@@ -44,7 +44,7 @@ const WRITTEN: &str = "SELECT c.range || '.' || c.idx || c.split FROM chunks c J
 struct Known {
     id: Option<ChunkId>,
     part: u32,
-    state: String,
+    left: LeftOff,
     is_final: bool,
     rows: u64,
     bytes: usize,
@@ -74,7 +74,13 @@ impl Earlier {
         if !path.exists() {
             return Ok(None);
         }
-        let Some(reader) = Reader::open_unless_empty(path)? else { return Ok(None) };
+        match Reader::open_unless_empty(path)? {
+            Some(reader) => reader.at_once(|reader| Earlier::of(reader, written)),
+            None => Ok(None),
+        }
+    }
+
+    fn of(reader: &Reader, written: &str) -> Result<Option<Earlier>, Trouble> {
         let Some(run) = reader.runs()?.pop() else { return Ok(None) };
         let ranges = reader.all(FINISHED, &[], |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)))?;
         let finished: HashMap<u32, u64> = ranges.iter().map(|(range, _, rows): &(u32, u32, u64)| (*range, *rows)).collect();
@@ -86,13 +92,13 @@ impl Earlier {
             let id = chunk.id.ok_or_else(|| Trouble::lasting(TroubleKind::Configuration, "the journal has a chunk without a valid id"))?;
             if !chunk.is_final {
                 // A chunk in no state yet was read, and nothing more.
-                carried.begun.extend((!chunk.state.is_empty()).then_some((id, chunk.state)));
+                carried.begun.extend((!chunk.left.state.is_empty()).then_some((id, chunk.left)));
                 continue;
             }
             add(&mut carried.rows, &chunk.ends);
             if !finished.contains_key(&id.range) {
-                let Known { part, state, rows, bytes, ends, output_at, .. } = chunk;
-                ended.push(Ended { id, part, state, rows, bytes, ends, output_at });
+                let Known { part, left, rows, bytes, ends, output_at, .. } = chunk;
+                ended.push(Ended { id, part, state: left.state, rows, bytes, ends, output_at });
             }
         }
         let written_twice = reader.all(WRITTEN, &[written.to_owned().into()], |row| row.get::<_, String>(0))?;
@@ -128,7 +134,7 @@ impl Earlier {
                 position.bytes = position.bytes.min(at);
                 position.rows -= chunk.ends.written;
             }
-            self.carried.begun.insert(chunk.id, chunk.state);
+            self.carried.begun.insert(chunk.id, LeftOff { state: chunk.state, ..LeftOff::default() });
         }
     }
 
@@ -154,7 +160,11 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
     Ok(Known {
         id: id.parse().ok(),
         part: number(row, 3)?,
-        state: row.get(4)?,
+        left: LeftOff {
+            state: row.get(4)?,
+            not_before_micros: row.get::<_, Option<i64>>(13)?.map(i64::unsigned_abs),
+            context: row.get::<_, Option<String>>(14)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+        },
         is_final: row.get(5)?,
         rows: number(row, 6)?,
         bytes: number(row, 7)?,

@@ -73,6 +73,8 @@ CREATE TABLE chunks (
     output_at INTEGER,
     output_bytes INTEGER,
     digest TEXT,
+    waits_until INTEGER,
+    context TEXT,
     PRIMARY KEY (range, idx, split)
 ) STRICT, WITHOUT ROWID;
 

