@@ -5,6 +5,7 @@ mod failures;
 mod flow;
 mod journal;
 mod memory;
+mod simulation;
 
 use parking_lot::Mutex;
 use serde_json::json;
