@@ -18,7 +18,7 @@ use crate::export::{Settings, orchestrator_of};
 use crate::fsm::Definition;
 
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
-use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
+use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
 use crate::source::postgres::{
     ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
     identifier_list,
@@ -26,6 +26,7 @@ use crate::source::postgres::{
 use crate::trouble::{Trouble, TroubleKind};
 use resume::Begin;
 use serde_json::{Value, json};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use target::{Target, Targets};
@@ -63,21 +64,21 @@ struct Table {
     export: Arc<Export>,
     target: Target,
     begin: Begin,
+    /// What was begun of the output, so that nobody writes it between our look into the journal and our start.
+    claims: Vec<File>,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let targets = Targets::parse(&args.to)?;
     let mut job = Job::new(args, &targets)?;
-    let mut last = 0;
     loop {
         let mut done = 0;
         match job.run(&targets, &mut done) {
             // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
             // proved to be the same. Only while that leads anywhere.
-            Err(failure) if failure.kind() == TroubleKind::Unavailable && done > last && job.keeps_journals(&targets) => {
+            Err(failure) if failure.kind() == TroubleKind::Unavailable && done > 0 && job.keeps_journals(&targets) => {
                 tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
-                last = done;
                 job.starts_over = false;
             }
             result => return result,
@@ -142,13 +143,16 @@ impl<'a> Job<'a> {
         }
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
+            let claims = self.claim(&export, &target)?;
             let begin = resume::look(self, &session, &mut export, &target)?;
-            tables.push(Table { export: Arc::new(export), target, begin });
+            tables.push(Table { export: Arc::new(export), target, begin, claims });
         }
         let mixed = resume::prove(self, &mut session, &mut tables)?;
         let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
         let mut reports = Vec::new();
-        for table in tables {
+        for mut table in tables {
+            // From here on the sink's own claim holds.
+            table.claims.clear();
             if let Begin::Complete(earlier) = &table.begin {
                 reports.push(report::describe_complete(earlier, &table.export, &table.target));
                 if !self.args.quiet {
@@ -176,6 +180,16 @@ impl<'a> Job<'a> {
         Ok(exit)
     }
 
+    /// Claims what earlier runs have begun.
+    fn claim(&self, export: &Export, target: &Target) -> Result<Vec<File>, Failure> {
+        let files = match target {
+            Target::Files(_) => target.files(export),
+            Target::Stream(_) => Vec::new(),
+        };
+        let begun = files.iter().filter_map(|file| claim_partial(file).transpose());
+        Ok(begun.collect::<Result<_, Trouble>>()?)
+    }
+
     /// Every file is somebody's alone.
     fn check_paths(&self, targets: &[Target]) -> Result<(), Failure> {
         for (flag, path) in [("--journal", &self.args.journal), ("--dead-letter", &self.args.dead_letter)] {
@@ -188,6 +202,15 @@ impl<'a> Job<'a> {
                 );
                 return Err(Failure::configuration(message));
             }
+            let name = path.file_name();
+            let files = targets.iter().filter_map(|target| match target {
+                Target::Files(name) => Path::new(name).file_name(),
+                Target::Stream(_) => None,
+            });
+            if flag == "--dead-letter" && files.into_iter().any(|file| Some(file) == name) {
+                let message = format!("{flag} {} has the name of the output, and the journal knows both by their names", path.display());
+                return Err(Failure::configuration(message).advise("Give it another name."));
+            }
             let same = targets.iter().any(|target| matches!(target, Target::Files(name) if Path::new(name) == path));
             if same || (flag == "--journal" && self.args.dead_letter.as_ref() == Some(path)) {
                 return Err(Failure::configuration(format!("{flag} {} is written otherwise already; give another", path.display())));
@@ -198,7 +221,7 @@ impl<'a> Job<'a> {
 
     /// Whether what was done can be known again.
     fn keeps_journals(&self, targets: &Targets) -> bool {
-        !self.args.no_journal && (self.args.journal.is_some() || !targets.is_stream())
+        !self.args.no_journal && !targets.is_stream()
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
@@ -222,7 +245,7 @@ impl<'a> Job<'a> {
 
     /// Exports one table.
     fn export(&self, session: &Session, table: &Table, mixed: bool, done: &mut u64) -> Result<RunReport, Failure> {
-        let Table { export, target, begin } = table;
+        let Table { export, target, begin, .. } = table;
         let limits = match begin {
             Begin::GoOn(earlier) => resume::limits(earlier),
             _ => self.settings.limits,
@@ -275,7 +298,7 @@ impl<'a> Job<'a> {
 
     /// Sink and dead letter, new or as earlier runs left them.
     fn outlets(&self, run: Orchestrator<Batch>, table: &Table, created: &mut Created) -> Result<Orchestrator<Batch>, Failure> {
-        let Table { export, target, begin } = table;
+        let Table { export, target, begin, .. } = table;
         let options = self.file_options();
         let files = target.files(export);
         let run = match (target, begin) {

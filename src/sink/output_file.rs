@@ -288,6 +288,19 @@ fn cannot_create(partial: &Path, error: io::Error) -> Trouble {
     Trouble::lasting(TroubleKind::Io, message).because(error)
 }
 
+/// Makes sure that nobody is writing `target`, for as long as the answer lives. `None` when it was not begun.
+///
+/// # Errors
+/// [`TroubleKind::Busy`], naming the process that does.
+pub fn claim_partial(target: &Path) -> Result<Option<File>, Trouble> {
+    let partial = partial_name(target);
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    // What else is wrong with it is found when it is opened to be written.
+    let Ok(file) = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&partial) else { return Ok(None) };
+    claim(&file, &partial)?;
+    Ok(Some(file))
+}
+
 /// Makes sure that nobody else writes the file, for as long as it is open.
 ///
 /// # Errors
