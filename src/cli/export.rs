@@ -18,7 +18,7 @@ use crate::export::{Settings, orchestrator_of};
 use crate::fsm::Definition;
 
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
-use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
+use crate::sink::{DeadLetterSink, Delivery, FileClaim, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
 use crate::source::postgres::{
     ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
     identifier_list,
@@ -26,9 +26,9 @@ use crate::source::postgres::{
 use crate::trouble::{Trouble, TroubleKind};
 use resume::Begin;
 use serde_json::{Value, json};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use target::{Target, Targets};
 
 pub use crate::export::vocabulary;
@@ -49,6 +49,12 @@ pub fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
+/// How often a run is gone on with in vain, one time after the other.
+const MOST_STALLED: u32 = 4;
+
+/// How long a server that is just starting is left alone, the first time.
+const AFTER_STALLED: Duration = Duration::from_secs(1);
+
 /// Everything that is decided before the first table.
 struct Job<'a> {
     args: &'a ExportArgs,
@@ -65,20 +71,27 @@ struct Table {
     target: Target,
     begin: Begin,
     /// What was begun of the output, so that nobody writes it between our look into the journal and our start.
-    claims: Vec<File>,
+    claims: Vec<FileClaim>,
 }
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let targets = Targets::parse(&args.to)?;
     let mut job = Job::new(args, &targets)?;
+    let mut stalled = None;
     loop {
         let mut done = 0;
         match job.run(&targets, &mut done) {
             // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
-            // proved to be the same. Only while that leads anywhere.
-            Err(failure) if failure.kind() == TroubleKind::Unavailable && done > 0 && job.keeps_journals(&targets) => {
+            // proved to be the same. Only while that leads anywhere, and never where the first run came to nothing.
+            Err(failure) if failure.kind() == TroubleKind::Unavailable && job.keeps_journals(&targets) => {
+                let tries = if done > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
+                if tries >= MOST_STALLED {
+                    return Err(failure);
+                }
                 tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
+                std::thread::sleep(AFTER_STALLED * tries);
+                stalled = Some(tries);
                 job.starts_over = false;
             }
             result => return result,
@@ -181,7 +194,7 @@ impl<'a> Job<'a> {
     }
 
     /// Claims what earlier runs have begun.
-    fn claim(&self, export: &Export, target: &Target) -> Result<Vec<File>, Failure> {
+    fn claim(&self, export: &Export, target: &Target) -> Result<Vec<FileClaim>, Failure> {
         let files = match target {
             Target::Files(_) => target.files(export),
             Target::Stream(_) => Vec::new(),

@@ -93,19 +93,20 @@ impl Earlier {
         carried.rows.read = finished.values().sum();
         carried.ranges = ranges.iter().map(|(range, part, _)| (*part, *range)).collect();
         let mut ended = Vec::new();
-        for chunk in reader.all(CHUNKS, &[], known)? {
+        reader.each(CHUNKS, known, |chunk| {
             let id = chunk.id.ok_or_else(|| Trouble::lasting(TroubleKind::Configuration, "the journal has a chunk without a valid id"))?;
             if !chunk.is_final {
                 // A chunk in no state yet was read, and nothing more.
                 carried.begun.extend((!chunk.state.is_empty()).then_some((id, chunk.state)));
-                continue;
+                return Ok(());
             }
             add(&mut carried.rows, &chunk.ends);
             if !finished.contains_key(&id.range) {
                 let Known { part, state, rows, bytes, ends, output_at, source_digest, .. } = chunk;
                 ended.push(Ended { id, part, state, rows, bytes, ends, output_at, source_digest });
             }
-        }
+            Ok(())
+        })?;
         let written = serde_json::to_string(written).unwrap_or_default();
         let written_twice = reader.all(WRITTEN, &[written.into()], |row| row.get::<_, String>(0))?;
         Ok(Some(Earlier {

@@ -6,7 +6,7 @@ use super::{RunRecord, trouble};
 use crate::clock::Clock;
 use crate::fsm::Machine;
 use crate::journal::{Ending, Entry};
-use crate::sink::Position;
+use crate::sink::{FileClaim, Position};
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags, params};
@@ -189,7 +189,7 @@ pub(super) fn open(path: &Path, mode: u32) -> Result<(Connection, Claim), Troubl
 
 /// Says that nobody else writes a journal, for as long as it lives. Must outlive the connection: closing any descriptor of a file gives up
 /// SQLite's own locks on it.
-pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<std::fs::File>);
+pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<FileClaim>);
 
 /// Claims the journal at `path` for this process.
 ///
@@ -202,8 +202,7 @@ pub fn claim(path: &Path) -> Result<Claim, Trouble> {
         return Ok(Claim(None));
     }
     let Ok(file) = std::fs::OpenOptions::new().read(true).write(true).open(path) else { return Ok(Claim(None)) };
-    crate::sink::output_file::claim(&file, path)?;
-    Ok(Claim(Some(file)))
+    Ok(Claim(Some(FileClaim::of(file, path)?)))
 }
 
 /// Elsewhere such a lock and those of SQLite may be of one kind, and in each other's way.

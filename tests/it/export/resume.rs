@@ -533,3 +533,29 @@ fn a_change_that_was_cut_off_in_the_journal_is_undone() {
     assert_same(&left.read("out.jsonl"), &row_to_json(&database, "t"));
     audited(&left);
 }
+
+/// The snapshot is gone with the server, and the same process goes on under another: twice.
+#[test]
+fn a_server_that_is_restarted_in_mid_run_costs_nothing() {
+    let cluster = Cluster::start(&crate::support::cluster::Options::default());
+    let database = cluster.fresh_database();
+    database.psql("CREATE TABLE t AS SELECT i AS id, repeat(md5(i::text), 10) AS pad FROM generate_series(10001, 110000) i; CHECKPOINT");
+    let folder = Folder::new();
+    let mut child = command(&database, &folder, "--buffered --connections 2 --workers 1").stderr(Stdio::piped()).spawn().unwrap();
+    let process = rustix::process::Pid::from_child(&child);
+    for bytes in [4_u64 << 20, 12 << 20] {
+        super::faults::until("bytes in the output", || {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended too soon");
+            folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() >= bytes)
+        });
+        rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+        cluster.crash();
+        cluster.start_again();
+        rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    }
+    let ended: Ran = child.wait_with_output().unwrap().into();
+    let ended = ended.expect(0);
+    assert!(ended.stderr.contains("going on under a new snapshot, if nothing has changed"), "{}", ended.stderr);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+    audited(&folder);
+}
