@@ -62,7 +62,7 @@ impl Payload for Batch {
 
     fn digest(&self) -> Option<u64> {
         match self.content {
-            Content::Frames(_) => None,
+            Content::Frames(ref buffer) => Some(xxhash_rust::xxh3::xxh3_64(buffer.bytes())),
             Content::Encoded { digest, .. } => Some(digest),
         }
     }

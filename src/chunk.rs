@@ -16,7 +16,8 @@ pub trait Payload: Send + Sync + 'static {
     /// Rows that still have to end somewhere: written, filtered, dead-lettered or cancelled.
     fn rows(&self) -> u64;
 
-    /// A digest of what a sink would write, for the journal, if there is one.
+    /// A digest of its bytes, for the journal, if there is one: asked for when the chunk comes in, to know it again, and when a sink has
+    /// taken it.
     fn digest(&self) -> Option<u64> {
         None
     }

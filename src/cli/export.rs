@@ -18,7 +18,7 @@ use crate::export::{Settings, orchestrator_of};
 use crate::fsm::Definition;
 
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
-use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, each, partial_name};
+use crate::sink::{DeadLetterSink, Delivery, FileClaim, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
 use crate::source::postgres::{
     ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
     identifier_list,
@@ -52,6 +52,12 @@ pub fn compression(text: &str) -> Result<Compression, String> {
     }
 }
 
+/// How often a run is gone on with in vain, one time after the other.
+const MOST_STALLED: u32 = 4;
+
+/// How long a server that is just starting is left alone, the first time.
+const AFTER_STALLED: Duration = Duration::from_secs(1);
+
 /// Everything that is decided before the first table.
 struct Job<'a> {
     args: &'a ExportArgs,
@@ -67,6 +73,8 @@ struct Table {
     export: Arc<Export>,
     target: Target,
     begin: Begin,
+    /// What was begun of the output, so that nobody writes it between our look into the journal and our start.
+    claims: Vec<FileClaim>,
 }
 
 /// Runs the command.
@@ -74,15 +82,22 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let targets = Targets::parse(&args.to)?;
     let mut job = Job::new(args, &targets)?;
     let mut session = Session::open(&job.connector, job.row_security())?;
+    let mut stalled = None;
     loop {
         let mut done = 0;
         match job.run(&mut session, &targets, &mut done) {
             // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
-            // proved to be the same. Only while that leads anywhere.
-            Err(failure) if failure.kind() == TroubleKind::Unavailable && done > 0 && job.keeps_journals(&targets) => {
+            // proved to be the same. Only while that leads anywhere, and never where the first run came to nothing.
+            Err(failure) if failure.kind() == TroubleKind::Unavailable && job.keeps_journals(&targets) => {
+                let tries = if done > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
+                if tries >= MOST_STALLED {
+                    return Err(failure);
+                }
                 tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
                 drop(session);
+                std::thread::sleep(AFTER_STALLED * tries);
                 session = job.reopen()?;
+                stalled = Some(tries);
                 job.starts_over = false;
             }
             result => return result,
@@ -160,13 +175,16 @@ impl<'a> Job<'a> {
         }
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
+            let claims = self.claim(&export, &target)?;
             let begin = resume::look(self, session, &mut export, &target)?;
-            tables.push(Table { export: Arc::new(export), target, begin });
+            tables.push(Table { export: Arc::new(export), target, begin, claims });
         }
         let mixed = resume::prove(self, session, &mut tables)?;
         let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
         let mut reports = Vec::new();
-        for table in tables {
+        for mut table in tables {
+            // From here on the sink's own claim holds.
+            table.claims.clear();
             if let Begin::Complete(earlier) = &table.begin {
                 reports.push(report::describe_complete(earlier, &table.export, &table.target));
                 if !self.args.quiet {
@@ -194,6 +212,16 @@ impl<'a> Job<'a> {
         Ok(exit)
     }
 
+    /// Claims what earlier runs have begun.
+    fn claim(&self, export: &Export, target: &Target) -> Result<Vec<FileClaim>, Failure> {
+        let files = match target {
+            Target::Files(_) => target.files(export),
+            Target::Stream(_) => Vec::new(),
+        };
+        let begun = files.iter().filter_map(|file| claim_partial(file).transpose());
+        Ok(begun.collect::<Result<_, Trouble>>()?)
+    }
+
     /// Every file is somebody's alone.
     fn check_paths(&self, targets: &[Target]) -> Result<(), Failure> {
         for (flag, path) in [("--journal", &self.args.journal), ("--dead-letter", &self.args.dead_letter)] {
@@ -206,6 +234,15 @@ impl<'a> Job<'a> {
                 );
                 return Err(Failure::configuration(message));
             }
+            let name = path.file_name();
+            let files = targets.iter().filter_map(|target| match target {
+                Target::Files(name) => Path::new(name).file_name(),
+                Target::Stream(_) => None,
+            });
+            if flag == "--dead-letter" && files.into_iter().any(|file| Some(file) == name) {
+                let message = format!("{flag} {} has the name of the output, and the journal knows both by their names", path.display());
+                return Err(Failure::configuration(message).advise("Give it another name."));
+            }
             let same = targets.iter().any(|target| matches!(target, Target::Files(name) if Path::new(name) == path));
             if same || (flag == "--journal" && self.args.dead_letter.as_ref() == Some(path)) {
                 return Err(Failure::configuration(format!("{flag} {} is written otherwise already; give another", path.display())));
@@ -216,7 +253,7 @@ impl<'a> Job<'a> {
 
     /// Whether what was done can be known again.
     fn keeps_journals(&self, targets: &Targets) -> bool {
-        !self.args.no_journal && (self.args.journal.is_some() || !targets.is_stream())
+        !self.args.no_journal && !targets.is_stream()
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
@@ -240,7 +277,7 @@ impl<'a> Job<'a> {
 
     /// Exports one table.
     fn export(&self, session: &Session, table: &Table, mixed: bool, done: &mut u64) -> Result<RunReport, Failure> {
-        let Table { export, target, begin } = table;
+        let Table { export, target, begin, .. } = table;
         let limits = match begin {
             Begin::GoOn(earlier) => resume::limits(earlier),
             _ => self.settings.limits,
@@ -293,7 +330,7 @@ impl<'a> Job<'a> {
 
     /// Sink and dead letter, new or as earlier runs left them.
     fn outlets(&self, run: Orchestrator<Batch>, table: &Table, created: &mut Created) -> Result<Orchestrator<Batch>, Failure> {
-        let Table { export, target, begin } = table;
+        let Table { export, target, begin, .. } = table;
         let options = self.file_options();
         let files = target.files(export);
         let run = match (target, begin) {

@@ -69,8 +69,9 @@ impl<P: Payload> Intake<P> {
     pub fn admit(&mut self, incoming: Incoming<P>) {
         let (id, part) = (incoming.id, incoming.part);
         let (rows, bytes) = (incoming.payload.rows(), incoming.payload.bytes() as u64);
+        let digest = incoming.payload.digest();
         self.shared.metrics.read(rows, bytes);
-        self.book.entries.push(Entry::Admitted(Admitted { chunk: id, part, origin: incoming.origin.clone(), rows, bytes }));
+        self.book.entries.push(Entry::Admitted(Admitted { chunk: id, part, origin: incoming.origin.clone(), rows, bytes, digest }));
         let cell = match Cell::start(incoming, &self.shared, &mut self.book) {
             Ok(cell) => cell,
             Err(error) => {

@@ -149,6 +149,8 @@ pub struct Admitted {
     pub rows: u64,
     /// How many bytes it had when it was read.
     pub bytes: u64,
+    /// Their digest.
+    pub digest: Option<u64>,
 }
 
 /// See [`Entry::Transition`].

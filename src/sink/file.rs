@@ -4,6 +4,7 @@ use super::output_file::{FileOptions, OutputFile, partial_name};
 use super::{Delivery, Position, Sink, SinkError, ToBytes, Written, bytes_of};
 use crate::processor::HandlerError;
 use crate::trouble::{Trouble, TroubleKind};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ struct Output {
 }
 
 impl Output {
-    fn new(target: &Path, file: Option<OutputFile>, durable: (u64, u64)) -> Output {
-        Output { name: file_name(target), target: target.to_owned(), file, rows: durable.1, durable }
+    fn new((name, target): (Arc<str>, PathBuf), file: Option<OutputFile>, durable: (u64, u64)) -> Output {
+        Output { name, target, file, rows: durable.1, durable }
     }
 }
 
@@ -39,11 +40,11 @@ impl FileSink {
     /// # Errors
     /// When one of them cannot be created, exists and may not be replaced, or is being written by somebody else.
     pub fn create<T: AsRef<Path>>(targets: impl IntoIterator<Item = T>, options: FileOptions) -> Result<FileSink, Trouble> {
-        let output = |target: T| {
-            let target = target.as_ref();
-            Ok(Output::new(target, Some(OutputFile::create(target, options)?), (0, 0)))
+        let output = |named: (Arc<str>, PathBuf)| {
+            let file = OutputFile::create(&named.1, options)?;
+            Ok(Output::new(named, Some(file), (0, 0)))
         };
-        Ok(FileSink { files: targets.into_iter().map(output).collect::<Result<_, Trouble>>()? })
+        Ok(FileSink { files: named(targets).map(output).collect::<Result<_, Trouble>>()? })
     }
 
     /// Goes on where the journal says that the files are durable: `durable` are its last positions.
@@ -57,24 +58,38 @@ impl FileSink {
         options: FileOptions,
         durable: &[Position],
     ) -> Result<FileSink, Trouble> {
-        let output = |target: T| {
-            let (target, name) = (target.as_ref(), file_name(target.as_ref()));
+        let output = |(name, target): (Arc<str>, PathBuf)| {
             let Some(position) = durable.iter().find(|position| position.output == name) else {
-                return Ok(Output::new(target, Some(OutputFile::create(target, options)?), (0, 0)));
+                let file = OutputFile::create(&target, options)?;
+                return Ok(Output::new((name, target), Some(file), (0, 0)));
             };
             let at = (position.bytes, position.rows);
-            let has_partial = partial_name(target).symlink_metadata().is_ok();
+            let has_partial = partial_name(&target).symlink_metadata().is_ok();
             let is_finished = !has_partial && target.metadata().is_ok_and(|found| found.len() == at.0);
-            let file = if is_finished { None } else { Some(OutputFile::resume(target, options, at.0)?) };
-            Ok(Output::new(target, file, at))
+            let file = if is_finished { None } else { Some(OutputFile::resume(&target, options, at.0)?) };
+            Ok(Output::new((name, target), file, at))
         };
-        Ok(FileSink { files: targets.into_iter().map(output).collect::<Result<_, Trouble>>()? })
+        Ok(FileSink { files: named(targets).map(output).collect::<Result<_, Trouble>>()? })
     }
 
     /// The final names.
     pub fn targets(&self) -> Vec<PathBuf> {
         self.files.iter().map(|output| output.target.clone()).collect()
     }
+}
+
+/// What the journal calls outputs that belong together: by file name, or by the whole path where two have the same name.
+pub fn output_names<T: AsRef<Path>>(targets: &[T]) -> Vec<Arc<str>> {
+    let short: Vec<Arc<str>> = targets.iter().map(|target| file_name(target.as_ref())).collect();
+    if short.iter().collect::<HashSet<_>>().len() == short.len() {
+        return short;
+    }
+    targets.iter().map(|target| target.as_ref().to_string_lossy().into()).collect()
+}
+
+fn named<T: AsRef<Path>>(targets: impl IntoIterator<Item = T>) -> impl Iterator<Item = (Arc<str>, PathBuf)> {
+    let targets: Vec<PathBuf> = targets.into_iter().map(|target| target.as_ref().to_owned()).collect();
+    output_names(&targets).into_iter().zip(targets)
 }
 
 /// The name of a file without its directory, for the journal.

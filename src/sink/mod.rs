@@ -13,9 +13,9 @@ mod stream;
 pub use dead_letter::{DeadLetterSink, ToRows};
 pub use each::{Each, each};
 #[cfg(unix)]
-pub use file::FileSink;
+pub use file::{FileSink, output_names};
 #[cfg(unix)]
-pub use output_file::{FileOptions, partial_name, present_name};
+pub use output_file::{FileClaim, FileOptions, claim_partial, partial_name, present_name};
 pub use stream::StreamSink;
 
 use crate::chunk::{ChunkId, Payload};
@@ -100,7 +100,7 @@ pub struct Written {
 /// How far an output has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Which output: a file name without its directory.
+    /// Which output: a file name without its directory, or with it where two outputs of a run have the same name.
     pub output: Arc<str>,
     /// Bytes that are durable.
     pub bytes: u64,

@@ -41,6 +41,8 @@ pub struct OutputFile {
     target: PathBuf,
     options: FileOptions,
     direct: bool,
+    /// Whether the provisional name is durable.
+    named: bool,
     stage: Stage,
     /// Bytes of the file before the stage.
     written: u64,
@@ -171,6 +173,7 @@ impl OutputFile {
             target: target.to_owned(),
             options,
             direct: is_direct,
+            named: false,
             stage: Stage::new(),
             written: 0,
             started: 0,
@@ -243,8 +246,14 @@ impl OutputFile {
         reach("output.flush.before");
         let flushed = if length > 0 { self.write_at(length, self.written) } else { Ok(()) };
         reach("output.sync.before");
-        flushed.and_then(|()| self.file.sync_data()).map_err(|error| self.trouble("cannot be written", error))?;
+        flushed.map_err(|error| self.trouble("cannot be written", error))?;
+        self.file.sync_data().map_err(|error| self.not_synced(error))?;
         reach("output.sync.after");
+        if !self.named {
+            // The journal will say that these bytes are there: then the name has to be, too.
+            sync_folder(&self.partial)?;
+            self.named = true;
+        }
         Ok(())
     }
 
@@ -255,20 +264,33 @@ impl OutputFile {
     pub fn finish(&mut self) -> Result<(), Trouble> {
         self.flush()?;
         reach("output.finish.before");
-        self.file.set_len(self.length()).and_then(|()| self.file.sync_all()).map_err(|error| self.trouble("cannot be written", error))?;
+        self.file.set_len(self.length()).map_err(|error| self.trouble("cannot be written", error))?;
+        self.file.sync_all().map_err(|error| self.not_synced(error))?;
         if !self.options.replace && self.target.symlink_metadata().is_ok() {
             return Err(exists(&self.target));
         }
         reach("output.rename.before");
         std::fs::rename(&self.partial, &self.target).map_err(|error| self.trouble("cannot be renamed", error))?;
         reach("output.rename.after");
-        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| self.trouble("its directory cannot be synced", error))
+        sync_folder(&self.target)
+    }
+
+    /// The system may have dropped what it could not write, and would call a second try a success: what is durable is not known any more,
+    /// and has to be read again by the next run.
+    fn not_synced(&self, error: io::Error) -> Trouble {
+        Trouble::lasting(TroubleKind::Io, format!("{}: cannot be made durable", self.partial.display())).because(error)
     }
 
     fn trouble(&self, what: &str, error: io::Error) -> Trouble {
         io_trouble(&self.partial, what, error)
     }
+}
+
+/// Makes the name of the file at `path` durable.
+fn sync_folder(path: &Path) -> Result<(), Trouble> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| io_trouble(path, "its directory cannot be synced", error))
 }
 
 /// Trouble with the file at `path`. A disk that is full or fails may be well again later; a permission will not come by waiting.
@@ -300,6 +322,32 @@ fn cannot_create(partial: &Path, error: io::Error) -> Trouble {
         _ => format!("{} cannot be created", partial.display()),
     };
     Trouble::lasting(TroubleKind::Io, message).because(error)
+}
+
+/// Makes sure that nobody is writing `target`, for as long as the answer lives. `None` when it was not begun.
+///
+/// # Errors
+/// [`TroubleKind::Busy`], naming the process that does.
+pub fn claim_partial(target: &Path) -> Result<Option<FileClaim>, Trouble> {
+    let partial = partial_name(target);
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    // What else is wrong with it is found when it is opened to be written.
+    let Ok(file) = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&partial) else { return Ok(None) };
+    FileClaim::of(file, &partial).map(Some)
+}
+
+/// Says that nobody else writes a file, for as long as it lives.
+pub struct FileClaim(#[expect(dead_code, reason = "it is held, not used")] File);
+
+impl FileClaim {
+    /// Claims `file`, which is at `path`.
+    ///
+    /// # Errors
+    /// [`TroubleKind::Busy`], naming the process that has claimed it already.
+    pub fn of(file: File, path: &Path) -> Result<FileClaim, Trouble> {
+        claim(&file, path)?;
+        Ok(FileClaim(file))
+    }
 }
 
 /// Makes sure that nobody else writes the file, for as long as it is open.

@@ -5,10 +5,11 @@ use super::super::exit::Failure;
 use super::super::values::show_count;
 use super::target::Target;
 use super::{Job, Table};
+use crate::fsm::{CompileOptions, Definition, compile};
 use crate::journal::sqlite::query::Reader;
 use crate::journal::sqlite::recover::Earlier;
 use crate::journal::sqlite::verify;
-use crate::sink::present_name;
+use crate::sink::{output_names, present_name};
 use crate::source::postgres::{ChunkLimits, Cut, Export, ServerFacts, Session, SnapshotFacts};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use std::path::{Path, PathBuf};
 /// What a person sees of a difference at most.
 const SHOWN_DIFFERENCES: usize = 8;
 
-/// The event that says that the output has a chunk.
-const WRITTEN: &str = "xstate.done.actor.sink";
+/// Invocations by which a chunk's rows get into a file.
+const WRITERS: [&str; 2] = ["sink", "deadLetter"];
 
 /// How an export begins.
 pub enum Begin {
@@ -33,7 +34,12 @@ pub enum Begin {
 pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Target) -> Result<Begin, Failure> {
     let Some(path) = job.journal(target).filter(|_| !job.starts_over) else { return Ok(Begin::Anew(None)) };
     let unusable = |trouble| Failure::from(trouble).advise("Nothing was changed. Give another --journal, or start over with --fresh.");
-    let Some(earlier) = Earlier::read(&path, WRITTEN).map_err(unusable)? else { return Ok(Begin::Anew(None)) };
+    let Some(earlier) = Earlier::read(&path, &written_events(&job.settings.definition)).map_err(unusable)? else {
+        return Ok(Begin::Anew(None));
+    };
+    if let Target::Stream(_) = target {
+        return Ok(Begin::Anew(Some("what went into a stream cannot be taken back".into())));
+    }
     let differences = differences(job, session, export, target, &earlier);
     if !differences.is_empty() {
         let shown: String = differences.iter().take(SHOWN_DIFFERENCES).map(|line| format!("\n  {line}")).collect();
@@ -56,8 +62,16 @@ pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Targ
         let message = format!("chunk {chunk} is in the output and had more to do by its definition: it cannot be read again");
         return Err(Failure::configuration(message).advise("Start over with --fresh."));
     }
-    verify_output(&path, target, export)?;
+    verify_output(&path, target, export, &earlier)?;
     Ok(Begin::GoOn(Box::new(earlier)))
+}
+
+/// The events that say that an output has a chunk.
+fn written_events(definition: &Definition) -> Vec<String> {
+    let Ok(machine) = compile(definition.clone(), &CompileOptions::default()) else { return Vec::new() };
+    let invocations = machine.invocations().map(|id| machine.invocation(id));
+    let writers = invocations.filter(|invocation| WRITERS.contains(&invocation.src.as_str()));
+    writers.map(|invocation| machine.event_name(invocation.done).to_owned()).collect()
 }
 
 /// How chunks were cut then, which is how they have to be cut now.
@@ -79,6 +93,12 @@ fn earlier_cut(earlier: &Earlier) -> Option<Cut> {
 /// Makes sure that everything exported so far is what the session's snapshot shows too. Answers whether it is not, and the user wants to
 /// go on all the same.
 pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Result<bool, Failure> {
+    let is_all_read = |table: &Table| match &table.begin {
+        Begin::Complete(_) => true,
+        Begin::GoOn(earlier) => earlier.was_finishing(),
+        Begin::Anew(_) => false,
+    };
+    let nothing_is_left = tables.iter().all(is_all_read);
     if tables.iter().all(|table| matches!(table.begin, Begin::Complete(_))) {
         return Ok(false);
     }
@@ -86,7 +106,7 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
     for table in tables {
         let (Begin::Complete(earlier) | Begin::GoOn(earlier)) = &mut table.begin else { continue };
         let change = match snapshot(earlier) {
-            _ if earlier.was_finishing() => None,
+            _ if nothing_is_left => None,
             Some(before) => table.export.changes_since(session, &before, &earlier.finished)?,
             None => Some("the journal does not say under which snapshot it was exported".to_owned()),
         };
@@ -115,8 +135,8 @@ fn accept(job: &Job<'_>, table: &mut Table, change: &str) -> Result<(), Failure>
         ));
     }
     tracing::warn!("{shown} has changed since it was begun ({change}): going on under another snapshot, rows may be lost or doubled");
-    let files = table.target.files(&table.export);
-    let name = |part: u32| Some(files.get(usize::try_from(part).ok()?)?.file_name()?.to_string_lossy().into_owned());
+    let names = output_names(&table.target.files(&table.export));
+    let name = |part: u32| names.get(usize::try_from(part).ok()?).map(ToString::to_string);
     if let Begin::GoOn(earlier) = &mut table.begin {
         earlier.keep_whole_ranges(name);
     }
@@ -145,6 +165,9 @@ fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Targe
     for (key, now) in server.as_object().into_iter().flatten() {
         compare(&format!("server.{key}"), &server_then[key], now, &mut found);
     }
+    // The directory may have another name by now, but another file is another export's.
+    let name = |target: &str| json!(Path::new(target).file_name().map(|name| name.to_string_lossy().into_owned()));
+    compare("target", &name(&earlier.run.target), &name(&target.to_string()), &mut found);
     let settings = job.output_settings(export, target);
     for key in ["identity", "compression", "ordered", "format"] {
         compare(key, &earlier.run.settings[key], &settings[key], &mut found);
@@ -173,9 +196,8 @@ fn compare(path: &str, then: &Value, now: &Value, found: &mut Vec<String>) {
 /// A complete output that somebody has moved or changed since is not complete.
 fn still_there(target: &Target, export: &Export, earlier: &Earlier) -> Result<(), Failure> {
     let files = target.files(export);
-    for file in &files {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let bytes = earlier.positions.iter().find(|position| *position.output == name).map_or(0, |position| position.bytes);
+    for (file, name) in files.iter().zip(output_names(&files)) {
+        let bytes = durable(earlier, &name);
         let problem = match file.metadata() {
             Err(_) => "is gone".to_owned(),
             Ok(found) if found.len() != bytes => format!("has {} bytes instead of {bytes}", found.len()),
@@ -187,13 +209,28 @@ fn still_there(target: &Target, export: &Export, earlier: &Earlier) -> Result<()
     Ok(())
 }
 
+/// How many bytes of the output of this name are durable.
+fn durable(earlier: &Earlier, name: &str) -> u64 {
+    earlier.positions.iter().find(|position| &*position.output == name).map_or(0, |position| position.bytes)
+}
+
 /// Compares what earlier runs wrote with what the journal says of it.
-fn verify_output(journal: &Path, target: &Target, export: &Export) -> Result<(), Failure> {
-    let files: Vec<PathBuf> = target.files(export).iter().map(|file| present_name(file)).collect();
+fn verify_output(journal: &Path, target: &Target, export: &Export, earlier: &Earlier) -> Result<(), Failure> {
+    let refused = |why: String| Err(Failure::configuration(why).advise("Nothing was changed. --fresh starts over."));
+    let files = target.files(export);
+    for ((part, file), name) in (0..).zip(&files).zip(output_names(&files)) {
+        let (durable, end) = (durable(earlier, &name), earlier.lengths.get(&part).copied().unwrap_or(0));
+        if durable != end {
+            return refused(format!(
+                "the journal says that {} is durable up to byte {durable}, but its chunks end at {end}",
+                file.display()
+            ));
+        }
+    }
+    let files: Vec<PathBuf> = files.iter().map(|file| present_name(file)).collect();
     let verified = verify::outputs(&Reader::open(journal)?, &files)?;
     let Some(problem) = verified.problems.first() else { return Ok(()) };
-    Err(Failure::configuration(format!("the output is not as earlier runs left it: {problem}"))
-        .advise("Nothing was changed. --fresh starts over."))
+    refused(format!("the output is not as earlier runs left it: {problem}"))
 }
 
 /// For people: "resuming: 412 of 980 ranges done".

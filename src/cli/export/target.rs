@@ -1,7 +1,7 @@
 //! Where an export goes: which file for which table and lane.
 
 use super::super::exit::Failure;
-use crate::journal::sqlite::{query::Reader, schema};
+use crate::journal::sqlite::{claim, query::Reader, schema};
 use crate::source::postgres::{Compression, Export};
 use crate::trouble::{Trouble, TroubleKind};
 use std::collections::BTreeSet;
@@ -41,9 +41,9 @@ impl Targets {
         Ok(Targets { text: text.to_owned() })
     }
 
-    /// Whether it is standard output.
+    /// Whether it is standard output, a pipe or a device.
     pub fn is_stream(&self) -> bool {
-        self.text == "-"
+        is_stream(&self.text)
     }
 
     /// Whether every lane writes a file of its own.
@@ -80,12 +80,16 @@ impl Targets {
         let safe = |name: &str| name.replace('/', "_");
         let schema = export.schema.as_deref().unwrap_or("public");
         let path = self.text.replace("{table}", &safe(&export.name)).replace("{schema}", &safe(schema));
-        let is_special = |kind: std::fs::FileType| kind.is_fifo() || kind.is_char_device() || kind.is_block_device() || kind.is_socket();
-        if path == "-" || Path::new(&path).metadata().is_ok_and(|metadata| is_special(metadata.file_type())) {
+        if is_stream(&path) {
             return Target::Stream(path.into());
         }
         Target::Files(path)
     }
+}
+
+fn is_stream(path: &str) -> bool {
+    let is_special = |kind: std::fs::FileType| kind.is_fifo() || kind.is_char_device() || kind.is_block_device() || kind.is_socket();
+    path == "-" || Path::new(path).metadata().is_ok_and(|metadata| is_special(metadata.file_type()))
 }
 
 impl Target {
@@ -142,6 +146,8 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Failure {
 
 /// Makes way for a new journal. What is none is left alone.
 pub fn remove_journal(path: &Path) -> Result<(), Failure> {
+    // Not under a run that writes it.
+    drop(claim(path)?);
     if path.exists() && Reader::open_unless_empty(path).is_err() && !schema::is_marked(path) {
         let message = format!("{} is not a journal, and is not replaced", path.display());
         return Err(Failure::configuration(message).advise("Give another --journal, or another --to."));

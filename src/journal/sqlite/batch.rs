@@ -32,6 +32,11 @@ pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A digest as it is stored.
+pub(super) fn hexadecimal(digest: u64) -> String {
+    format!("{digest:016x}")
+}
+
 impl Batch {
     pub fn new(run: i64, machine: Arc<Machine>, clock: Clock) -> Batch {
         Batch { run, machine, clock }
@@ -87,10 +92,11 @@ impl Batch {
     fn chunk(&self, connection: &Connection, chunk: ChunkId, latest: &Latest<'_>) -> rusqlite::Result<()> {
         let split = chunk.split();
         if let Some(admitted) = latest.admitted {
-            let insert = "INSERT OR REPLACE INTO chunks (range, idx, split, run, part, origin, state, final, attempt, rows, bytes)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', 0, 0, ?7, ?8)";
+            let insert = "INSERT OR REPLACE INTO chunks (range, idx, split, run, part, origin, state, final, attempt, rows, bytes,
+                source_digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', 0, 0, ?7, ?8, ?9)";
             let size = (integer(admitted.rows), integer(admitted.bytes));
-            let values = params![chunk.range, chunk.index, split, self.run, admitted.part, &*admitted.origin, size.0, size.1];
+            let digest = admitted.digest.map(hexadecimal);
+            let values = params![chunk.range, chunk.index, split, self.run, admitted.part, &*admitted.origin, size.0, size.1, digest];
             connection.prepare_cached(insert)?.execute(values)?;
         }
         let name = |state: StateId| self.machine.state_name(state);
@@ -111,7 +117,7 @@ impl Batch {
                 integer(settled.rows.cancelled),
                 settled.placed.at.map(integer),
                 integer(settled.placed.bytes),
-                settled.placed.digest.map(|digest| format!("{digest:016x}")),
+                settled.placed.digest.map(hexadecimal),
             ])?;
         } else if let Some(moved) = latest.moved {
             let update = "UPDATE chunks SET run = ?4, state = ?5, attempt = ?6, waits_until = ?7, context = ?8

@@ -15,6 +15,7 @@ mod writer;
 
 pub use audit::{Audit, AuditFinding};
 pub use query::Reader;
+pub use writer::claim;
 
 use crate::clock::Clock;
 use crate::fsm::Machine;
@@ -26,7 +27,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use writer::{Desk, Request};
+use writer::{Claim, Desk, Request};
 
 /// What a run writes about itself before it starts. Nothing here may hold a secret.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +64,7 @@ impl RunRecord {
 pub struct SqliteJournal {
     path: PathBuf,
     desk: Arc<Desk>,
-    opened: Mutex<Option<(Connection, RunRecord)>>,
+    opened: Mutex<Option<((Connection, Claim), RunRecord)>>,
     clock: Clock,
 }
 
@@ -73,7 +74,7 @@ impl SqliteJournal {
     ///
     /// # Errors
     /// [`TroubleKind::Configuration`] when the file is something else, from a newer version or damaged; [`TroubleKind::Io`] when it
-    /// cannot be opened or written. Nothing is overwritten in any of these cases.
+    /// cannot be opened or written; [`TroubleKind::Busy`] when another run writes it. Nothing is overwritten in any of these cases.
     pub fn open(path: &Path, mode: u32, record: RunRecord, clock: Clock) -> Result<SqliteJournal, Trouble> {
         let connection = writer::open(path, mode)?;
         Ok(SqliteJournal { path: path.to_owned(), desk: Arc::default(), opened: Mutex::new(Some((connection, record))), clock })

@@ -238,6 +238,31 @@ impl Reader {
         result
     }
 
+    /// Gives the answer row by row, for what may be too much to be kept.
+    pub(super) fn each<T>(
+        &self,
+        sql: &str,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+        mut each: impl FnMut(T) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        let failed = |error| self.failed(error);
+        let mut statement = self.connection.prepare(sql).map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            each(read(row).map_err(failed)?)?;
+        }
+        Ok(())
+    }
+
+    /// The chunks that are in an output, as they lie there, one output behind the other.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or `each` says so.
+    pub(super) fn placed(&self, each: impl FnMut(ChunkRow) -> Result<(), Trouble>) -> Result<(), Trouble> {
+        let sql = format!("SELECT {CHUNK} FROM chunks WHERE final AND output_at IS NOT NULL ORDER BY part, output_at, output_bytes");
+        self.each(&sql, chunk, each)
+    }
+
     /// All runs, the first one first.
     ///
     /// # Errors

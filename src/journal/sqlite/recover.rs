@@ -1,11 +1,12 @@
 //! What earlier runs have done, for a run that goes on from there.
 
 use super::query::{Reader, RunRow};
+use super::schema;
 use crate::chunk::ChunkId;
 use crate::journal::{CarriedOver, LeftOff, RowSum};
 use crate::sink::Position;
 use crate::trouble::{Trouble, TroubleKind};
-use rusqlite::Row;
+use rusqlite::{Connection, OpenFlags, Row};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -22,6 +23,9 @@ pub struct Earlier {
     ended: Vec<Ended>,
     /// How far each output is durable.
     pub positions: Vec<Position>,
+    /// Where the last chunk of each part ends in its output.
+    pub lengths: HashMap<u32, u64>,
+    was_finishing: bool,
     /// A chunk that is in the output but has not come to its end: it cannot be read again without being written again.
     pub written_twice: Option<ChunkId>,
 }
@@ -31,14 +35,16 @@ const FINISHED: &str = "SELECT r.range, r.part, r.rows FROM ranges r
     WHERE r.chunks = (SELECT count(*) FROM chunks c WHERE c.range = r.range AND c.split = '' AND c.final) ORDER BY r.range";
 
 const CHUNKS: &str = "SELECT range, idx, split, part, state, final, rows, bytes, coalesce(rows_written, 0), coalesce(rows_filtered, 0),
-    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), output_at, waits_until, context FROM chunks";
+    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), output_at, waits_until, context, source_digest FROM chunks";
 
 const POSITIONS: &str = "SELECT output, bytes, rows FROM checkpoints WHERE rowid IN (SELECT max(rowid) FROM checkpoints GROUP BY output)";
+
+const LENGTHS: &str = "SELECT part, max(output_at + output_bytes) FROM chunks WHERE final AND output_at IS NOT NULL GROUP BY part";
 
 /// A sink's `done` is written down with the checkpoint that covers it, so it tells what is in the output.
 const WRITTEN: &str = "SELECT c.range || '.' || c.idx || c.split FROM chunks c JOIN transitions t
     ON t.run = c.run AND t.range = c.range AND t.idx = c.idx AND t.split = c.split
-    WHERE NOT c.final AND t.event = ?1 LIMIT 1";
+    WHERE NOT c.final AND t.event IN (SELECT value FROM json_each(?1)) LIMIT 1";
 
 /// A chunk as the journal has it.
 struct Known {
@@ -50,6 +56,7 @@ struct Known {
     bytes: usize,
     ends: RowSum,
     output_at: Option<u64>,
+    source_digest: Option<u64>,
 }
 
 /// A chunk that has come to its end.
@@ -62,48 +69,56 @@ struct Ended {
     bytes: usize,
     ends: RowSum,
     output_at: Option<u64>,
+    source_digest: Option<u64>,
 }
 
 impl Earlier {
-    /// Reads the journal at `path`; `None` when there is none, or no run has begun in it. `written` is the event that says that a
-    /// sink has a chunk.
+    /// Reads the journal at `path`; `None` when there is none, or no run has begun in it. `written` are the events that say that
+    /// a sink has a chunk.
     ///
     /// # Errors
     /// When the file is no journal, or cannot be read.
-    pub fn read(path: &Path, written: &str) -> Result<Option<Earlier>, Trouble> {
+    pub fn read(path: &Path, written: &[String]) -> Result<Option<Earlier>, Trouble> {
         if !path.exists() {
             return Ok(None);
         }
+        roll_back(path);
         match Reader::open_unless_empty(path)? {
             Some(reader) => reader.at_once(|reader| Earlier::of(reader, written)),
             None => Ok(None),
         }
     }
 
-    fn of(reader: &Reader, written: &str) -> Result<Option<Earlier>, Trouble> {
-        let Some(run) = reader.runs()?.pop() else { return Ok(None) };
+    fn of(reader: &Reader, written: &[String]) -> Result<Option<Earlier>, Trouble> {
+        let mut runs = reader.runs()?;
+        let was_finishing = runs.iter().any(|run| run.phase == "finishing");
+        let Some(run) = runs.pop() else { return Ok(None) };
         let ranges = reader.all(FINISHED, &[], |row| Ok((number(row, 0)?, number(row, 1)?, number(row, 2)?)))?;
         let finished: HashMap<u32, u64> = ranges.iter().map(|(range, _, rows): &(u32, u32, u64)| (*range, *rows)).collect();
         let mut carried = CarriedOver::default();
         carried.rows.read = finished.values().sum();
         carried.ranges = ranges.iter().map(|(range, part, _)| (*part, *range)).collect();
         let mut ended = Vec::new();
-        for chunk in reader.all(CHUNKS, &[], known)? {
+        reader.each(CHUNKS, known, |chunk| {
             let id = chunk.id.ok_or_else(|| Trouble::lasting(TroubleKind::Configuration, "the journal has a chunk without a valid id"))?;
             if !chunk.is_final {
                 // A chunk in no state yet was read, and nothing more.
                 carried.begun.extend((!chunk.left.state.is_empty()).then_some((id, chunk.left)));
-                continue;
+                return Ok(());
             }
             add(&mut carried.rows, &chunk.ends);
             if !finished.contains_key(&id.range) {
-                let Known { part, left, rows, bytes, ends, output_at, .. } = chunk;
-                ended.push(Ended { id, part, state: left.state, rows, bytes, ends, output_at });
+                let Known { part, left, rows, bytes, ends, output_at, source_digest, .. } = chunk;
+                ended.push(Ended { id, part, state: left.state, rows, bytes, ends, output_at, source_digest });
             }
-        }
-        let written_twice = reader.all(WRITTEN, &[written.to_owned().into()], |row| row.get::<_, String>(0))?;
+            Ok(())
+        })?;
+        let written = serde_json::to_string(written).unwrap_or_default();
+        let written_twice = reader.all(WRITTEN, &[written.into()], |row| row.get::<_, String>(0))?;
         Ok(Some(Earlier {
             run,
+            was_finishing,
+            lengths: reader.all(LENGTHS, &[], |row| Ok((number(row, 0)?, number(row, 1)?)))?.into_iter().collect(),
             carried,
             finished,
             ended,
@@ -118,9 +133,9 @@ impl Earlier {
         CarriedOver { ended, ..self.carried.clone() }
     }
 
-    /// Rows and bytes, as read, of chunks that have come to their end in ranges that are not finished.
-    pub fn ended(&self) -> HashMap<ChunkId, (u64, usize)> {
-        self.ended.iter().map(|chunk| (chunk.id, (chunk.rows, chunk.bytes))).collect()
+    /// Rows, bytes and digest, as read, of chunks that have come to their end in ranges that are not finished.
+    pub fn ended(&self) -> HashMap<ChunkId, (u64, usize, Option<u64>)> {
+        self.ended.iter().map(|chunk| (chunk.id, (chunk.rows, chunk.bytes, chunk.source_digest))).collect()
     }
 
     /// Gives up what was done of ranges that are not finished, so that each range is read under one snapshot as a whole. Only where
@@ -143,9 +158,21 @@ impl Earlier {
         self.run.phase == "complete"
     }
 
-    /// Whether the last run was about to give the outputs their final names: nothing is left to be read.
+    /// Whether a run was cut off while it gave the outputs their final names: nothing is left to be read, however often those behind it
+    /// were cut off too.
     pub fn was_finishing(&self) -> bool {
-        self.run.phase == "finishing"
+        self.was_finishing
+    }
+}
+
+/// Undoes what a run was killed in the middle of writing, where there is no write-ahead log. A reader may not do that. What goes wrong
+/// here the reader meets too, and says.
+fn roll_back(path: &Path) {
+    let mut undo = path.as_os_str().to_owned();
+    undo.push("-journal");
+    if Path::new(&undo).metadata().is_ok_and(|undo| undo.len() > 0) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let _ = Connection::open_with_flags(path, flags).and_then(|connection| schema::file_kind(&connection));
     }
 }
 
@@ -176,6 +203,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
             cancelled: number(row, 11)?,
         },
         output_at: row.get::<_, Option<i64>>(12)?.and_then(|at| u64::try_from(at).ok()),
+        source_digest: row.get::<_, Option<String>>(15)?.and_then(|digest| u64::from_str_radix(&digest, 16).ok()),
     })
 }
 

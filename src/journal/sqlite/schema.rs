@@ -66,6 +66,7 @@ CREATE TABLE chunks (
     attempt INTEGER NOT NULL,
     rows INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
+    source_digest TEXT,
     rows_written INTEGER,
     rows_filtered INTEGER,
     rows_dead_lettered INTEGER,

@@ -34,19 +34,17 @@ pub struct Verified {
 /// When the journal cannot be read. That a file cannot be read is a problem found.
 pub fn outputs(reader: &Reader, files: &[PathBuf]) -> Result<Verified, Trouble> {
     let lines = Lines::of(reader)?;
-    let mut chunks = reader.chunks(None)?;
-    chunks.retain(|chunk| chunk.is_final && chunk.output_at.is_some());
-    chunks.sort_by_key(|chunk| (chunk.part, chunk.output_at));
     let mut verified = Verified::default();
-    for chunks in chunks.chunk_by(|a, b| a.part == b.part) {
-        let Some(file) = usize::try_from(chunks[0].part).ok().and_then(|part| files.get(part)) else {
-            verified.problems.push(format!("part {} has no file", chunks[0].part));
-            continue;
-        };
-        if let Err(error) = output(file, chunks, lines, &mut verified) {
-            verified.problems.push(format!("{} cannot be read: {error}", file.display()));
+    let mut output: Option<Output<'_>> = None;
+    reader.placed(|chunk| {
+        if output.as_ref().is_none_or(|output| output.part != chunk.part) {
+            output = Some(Output::open(chunk.part, files, &mut verified));
         }
-    }
+        if let Some(output) = &mut output {
+            output.look(&chunk, lines, &mut verified);
+        }
+        Ok(())
+    })?;
     Ok(verified)
 }
 
@@ -112,23 +110,47 @@ impl<R: Read> Read for Digesting<R> {
 }
 
 /// One file: its chunks must lie one behind the other from its beginning.
-fn output(path: &Path, chunks: &[ChunkRow], lines: Lines, verified: &mut Verified) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let mut end = 0;
-    for chunk in chunks {
-        let (Some(at), Some(bytes)) = (chunk.output_at, chunk.output_bytes) else { continue };
-        let mut problem = |what: String| verified.problems.push(format!("{}: chunk {} {what}", path.display(), chunk.chunk));
-        if at != end {
-            problem(format!("begins at byte {at}, but the one before it ends at {end}"));
-            return Ok(());
+struct Output<'a> {
+    part: i64,
+    path: &'a Path,
+    /// None when it makes no sense to go on with it.
+    file: Option<File>,
+    /// Where the last chunk ended.
+    end: i64,
+}
+
+impl<'a> Output<'a> {
+    fn open(part: i64, files: &'a [PathBuf], verified: &mut Verified) -> Output<'a> {
+        let path = usize::try_from(part).ok().and_then(|part| files.get(part));
+        let file = match path.map(File::open) {
+            None => Err(format!("part {part} has no file")),
+            Some(opened) => {
+                opened.map_err(|error| format!("{} cannot be read: {error}", path.map_or("".into(), |path| path.display().to_string())))
+            }
+        };
+        let file = file.map_err(|problem| verified.problems.push(problem)).ok();
+        Output { part, path: path.map_or(Path::new(""), PathBuf::as_path), file, end: 0 }
+    }
+
+    fn look(&mut self, chunk: &ChunkRow, lines: Lines, verified: &mut Verified) {
+        let (Some(at), Some(bytes), Some(file)) = (chunk.output_at, chunk.output_bytes, &mut self.file) else { return };
+        if verified.problems.len() >= MOST_PROBLEMS {
+            return;
         }
-        end = at + bytes;
-        let found = part_of(&mut file, bytes.unsigned_abs(), lines);
+        let mut problem = |what: String| verified.problems.push(format!("{}: chunk {} {what}", self.path.display(), chunk.chunk));
+        if at != self.end {
+            problem(format!("begins at byte {at}, but the one before it ends at {}", self.end));
+            self.file = None;
+            return;
+        }
+        let end = at + bytes;
+        self.end = end;
         let written = chunk.rows_by_end.map_or(0, |rows| rows.written);
-        match found {
+        match part_of(file, bytes.unsigned_abs(), lines) {
             Ok((read, _, _)) if read < bytes.unsigned_abs() => {
                 problem(format!("should end at byte {end}, but the file ends before"));
-                return Ok(());
+                self.file = None;
+                return;
             }
             Ok((_, digest, _)) if Some(&digest) != chunk.digest.as_ref() => {
                 problem(format!("(bytes {at} to {end}) is not what was written"))
@@ -140,11 +162,7 @@ fn output(path: &Path, chunks: &[ChunkRow], lines: Lines, verified: &mut Verifie
         verified.chunks += 1;
         verified.bytes += bytes.unsigned_abs();
         verified.rows += written;
-        if verified.problems.len() >= MOST_PROBLEMS {
-            return Ok(());
-        }
     }
-    Ok(())
 }
 
 /// Reads the next `bytes` bytes: how many there were, their digest, and how many lines are in them.

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::failpoint::reach;
 use crate::fsm::Machine;
 use crate::journal::{Ending, Entry};
-use crate::sink::Position;
+use crate::sink::{FileClaim, Position};
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags, params};
@@ -161,9 +161,10 @@ impl Desk {
 }
 
 /// Opens the file, and makes it a journal if it is new or empty. A new one gets the permissions `mode`.
-pub(super) fn open(path: &Path, mode: u32) -> Result<Connection, Trouble> {
+pub(super) fn open(path: &Path, mode: u32) -> Result<(Connection, Claim), Trouble> {
     let failed = |error: rusqlite::Error| trouble(path, &Arc::new(error));
     create_file(path, mode)?;
+    let claim = claim(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
@@ -186,7 +187,31 @@ pub(super) fn open(path: &Path, mode: u32) -> Result<Connection, Trouble> {
     }
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
+    Ok((connection, claim))
+}
+
+/// Says that nobody else writes a journal, for as long as it lives. Must outlive the connection: closing any descriptor of a file gives up
+/// SQLite's own locks on it.
+pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<FileClaim>);
+
+/// Claims the journal at `path` for this process.
+///
+/// # Errors
+/// [`TroubleKind::Busy`], naming the process that writes it.
+#[cfg(target_os = "linux")]
+pub fn claim(path: &Path) -> Result<Claim, Trouble> {
+    // Over a network such a lock and those of SQLite are of one kind, and in each other's way.
+    if is_on_network(path) {
+        return Ok(Claim(None));
+    }
+    let Ok(file) = std::fs::OpenOptions::new().read(true).write(true).open(path) else { return Ok(Claim(None)) };
+    Ok(Claim(Some(FileClaim::of(file, path)?)))
+}
+
+/// Elsewhere such a lock and those of SQLite may be of one kind, and in each other's way.
+#[cfg(not(target_os = "linux"))]
+pub fn claim(_: &Path) -> Result<Claim, Trouble> {
+    Ok(Claim(None))
 }
 
 /// Makes an empty file, if there is none. SQLite would give it the permissions that the umask leaves, which is more than others should
@@ -208,9 +233,16 @@ fn create_file(path: &Path, mode: u32) -> Result<(), Trouble> {
 
 /// WAL lets others read while we write, but needs shared memory, which network file systems do not have.
 fn choose_journal_mode(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
-    let remote = is_on_network(path);
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", if remote { "DELETE" } else { "WAL" }, |row| row.get(0))?;
+    let set = |mode: &str| connection.pragma_update_and_check(None, "journal_mode", mode, |row| row.get::<_, String>(0));
+    let mut mode = String::new();
+    if !is_on_network(path) {
+        // The change is a mark on one page. A file for taking it back would make the journal unreadable for who may only read, if we were
+        // killed at this very moment.
+        set("MEMORY")?;
+        mode = set("WAL")?;
+    }
     if mode != "wal" {
+        mode = set("DELETE")?;
         tracing::warn!("{}: no write-ahead log here ({mode}): reading the journal while the run is on may have to wait", path.display());
     }
     Ok(())
@@ -230,7 +262,7 @@ fn is_on_network(_: &Path) -> bool {
 
 /// Writes the run's first row and starts the thread.
 pub(super) fn begin(
-    connection: Connection,
+    (connection, claim): (Connection, Claim),
     record: RunRecord,
     machine: Arc<Machine>,
     clock: &Clock,
@@ -259,17 +291,20 @@ pub(super) fn begin(
     desk.set_open(true);
     let (desk, clock) = (desk.clone(), clock.clone());
     let write = move || {
-        write(&connection, &Batch::new(run, machine, clock), &desk);
+        let last = write(&connection, &Batch::new(run, machine, clock), &desk);
         drop(connection);
+        drop(claim);
+        // Only now: who hears of the end may open the journal again.
+        desk.done(Vec::new(), last);
         desk.set_open(false);
     };
     std::thread::Builder::new().name("journal".into()).spawn(write).expect("the system gives another thread");
     Ok(())
 }
 
-fn write(connection: &Connection, batch: &Batch, desk: &Desk) {
-    let mut ended = false;
-    while !ended && let Some((entries, order)) = desk.collect() {
+/// Writes until the end. Gives the answer to the last request, if that was the end.
+fn write(connection: &Connection, batch: &Batch, desk: &Desk) -> Option<Answer> {
+    while let Some((entries, order)) = desk.collect() {
         if entries.is_empty() && order.is_none() {
             continue;
         }
@@ -279,7 +314,7 @@ fn write(connection: &Connection, batch: &Batch, desk: &Desk) {
             tracing::debug!("the journal cannot be written: {error}");
             std::thread::sleep(COMMIT_EVERY);
         }
-        ended = result.is_ok() && matches!(order, Some(Order::End(_)));
+        let ended = result.is_ok() && matches!(order, Some(Order::End(_)));
         if ended && let Err(error) = lay_to_rest(connection) {
             tracing::debug!("the journal is complete, but not in a single file, because somebody reads it: {error}");
         }
@@ -288,8 +323,12 @@ fn write(connection: &Connection, batch: &Batch, desk: &Desk) {
             (Err(_), Order::Checkpoint { entries, .. }) => (result.clone(), entries),
             _ => (result.clone(), Vec::new()),
         });
+        if ended {
+            return answer;
+        }
         desk.done(unwritten, answer);
     }
+    None
 }
 
 /// Makes a finished journal one plain file, which can be copied, and read where nothing can be written. What stays if readers do not let
@@ -299,7 +338,8 @@ fn lay_to_rest(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::ZERO)?;
     let checkpoint = || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     reach("journal.rest.before");
-    let leave = || connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()));
+    // As on the way in: without a file that would have to be undone if we were killed here.
+    let leave = || connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()));
     let deadline = Instant::now() + READERS_GRACE;
     loop {
         match checkpoint().and_then(|()| leave()) {

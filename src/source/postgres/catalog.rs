@@ -58,6 +58,8 @@ pub struct Column {
     pub name: String,
     /// Its type's object id.
     pub type_oid: u32,
+    /// Its number in the table, which a column of the same name added later does not share. 0 in a query.
+    pub number: u32,
     /// Whether the role may read it.
     pub is_readable: bool,
 }
@@ -169,7 +171,7 @@ fn unknown(session: &mut Session, pattern: &NamePattern) -> Result<Trouble, Trou
 /// The columns of a relation, in order, without those that were dropped.
 pub(super) fn columns(session: &mut Session, relation: &Relation) -> Result<Vec<Column>, Trouble> {
     let sql = format!(
-        "SELECT a.attname, a.atttypid, pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+        "SELECT a.attname, a.atttypid, pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), a.attnum
          FROM pg_catalog.pg_attribute a WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         relation.oid
     );
@@ -178,6 +180,7 @@ pub(super) fn columns(session: &mut Session, relation: &Relation) -> Result<Vec<
         name: row[0].clone().unwrap_or_default(),
         type_oid: row[1].as_deref().and_then(|oid| oid.parse().ok()).unwrap_or(0),
         is_readable: row[2].as_deref() == Some("t"),
+        number: row[3].as_deref().and_then(|number| number.parse().ok()).unwrap_or(0),
     };
     Ok(rows.iter().map(column).collect())
 }

@@ -38,6 +38,9 @@ impl Default for ChunkLimits {
     }
 }
 
+/// What an earlier run has seen of a chunk: its rows, its bytes and their digest.
+pub type Seen = (u64, usize, Option<u64>);
+
 /// Reads an [`Export`] on several connections.
 pub struct CopySource {
     pub(super) connector: Connector,
@@ -48,7 +51,7 @@ pub struct CopySource {
     pub(super) pool: Pool,
     pub(super) expansion: Arc<Expansion>,
     finished: HashSet<u32>,
-    pub(super) ended: Arc<HashMap<ChunkId, (u64, usize)>>,
+    pub(super) ended: Arc<HashMap<ChunkId, Seen>>,
 }
 
 /// How much larger rows get on their way to the sink: what a chunk must be given room for before it is read.
@@ -98,10 +101,10 @@ impl CopySource {
         }
     }
 
-    /// Leaves out what earlier runs have done: `finished` ranges are not read, and chunks in `ended`, which had so many rows and bytes,
-    /// are read and not given again.
+    /// Leaves out what earlier runs have done: `finished` ranges are not read, and chunks in `ended`, which had so many rows and bytes
+    /// and this digest ([`Payload::digest`] of what was read), are read and not given again.
     #[must_use]
-    pub fn without(mut self, finished: impl IntoIterator<Item = u32>, ended: HashMap<ChunkId, (u64, usize)>) -> CopySource {
+    pub fn without(mut self, finished: impl IntoIterator<Item = u32>, ended: HashMap<ChunkId, Seen>) -> CopySource {
         self.finished = finished.into_iter().collect();
         self.ended = Arc::new(ended);
         self

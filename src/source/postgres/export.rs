@@ -144,7 +144,7 @@ impl Export {
         let sql = sql.trim().trim_end_matches(';');
         let described = session.describe(sql)?;
         let aliases: Vec<String> = (1..=described.len()).map(|number| format!("c{number}")).collect();
-        let columns = described.into_iter().map(|(name, type_oid)| Column { name, type_oid, is_readable: true }).collect();
+        let columns = described.into_iter().map(|(name, type_oid)| Column { name, type_oid, number: 0, is_readable: true }).collect();
         let from = format!("{} AS r({})", fragment(sql), aliases.join(","));
         // A query without columns takes no list of aliases.
         let from = if aliases.is_empty() { format!("{} AS r", fragment(sql)) } else { from };
@@ -247,6 +247,7 @@ impl Export {
             pages: None,
             identity: json!({
                 "table": relation.shown(), "oid": relation.oid, "file_node": relation.file_node, "columns": names(columns),
+                "numbers": columns.iter().map(|column| column.number).collect::<Vec<_>>(),
                 "types": columns.iter().map(|column| column.type_oid).collect::<Vec<_>>(),
                 "filter": request.filter, "limit": request.limit, "order_by": request.order_by,
             }),

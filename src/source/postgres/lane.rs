@@ -1,7 +1,7 @@
 //! Reading ranges: raw protocol messages straight into chunk buffers.
 
 use super::connect::{ConnectErrorKind, Connector};
-use super::copy_source::{ChunkLimits, CopySource, Expansion, HEADROOM};
+use super::copy_source::{ChunkLimits, CopySource, Expansion, HEADROOM, Seen};
 use super::export::{Export, Range};
 use super::session::connect_trouble;
 use super::wire::{Frame, Message, RawConnection, ServerError, WireError, frame};
@@ -48,8 +48,8 @@ pub(super) struct CopyLane {
     carry: Vec<u8>,
     /// To be said next.
     ready: VecDeque<Read<Batch>>,
-    /// Chunks that earlier runs have brought to their end, with their rows and bytes.
-    ended: Arc<HashMap<ChunkId, (u64, usize)>>,
+    /// Chunks that earlier runs have brought to their end, with their rows, bytes and digest.
+    ended: Arc<HashMap<ChunkId, Seen>>,
 }
 
 /// A range of this lane, and how far it is.
@@ -367,8 +367,10 @@ impl CopyLane {
         }
         taken.chunks.push(given);
         let id = ChunkId::new(taken.range.number, index);
-        if let Some(before) = self.ended.get(&id) {
-            if *before != (rows, whole) {
+        if let Some((rows_then, bytes_then, digest_then)) = self.ended.get(&id) {
+            // Rows of one length that moved up behind a deleted one give a chunk of the same size.
+            let is_same = |digest: &u64| *digest == xxhash_rust::xxh3::xxh3_64(&memory[..whole]);
+            if (*rows_then, *bytes_then) != (rows, whole) || !digest_then.as_ref().is_none_or(is_same) {
                 let message =
                     format!("chunk {id} ({}) has other rows than when it was exported, so it cannot be continued", taken.range.origin);
                 return Err(Trouble::lasting(TroubleKind::Configuration, message).into());

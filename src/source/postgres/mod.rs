@@ -22,7 +22,7 @@ pub use crate::format::Compression;
 pub use catalog::{Column, Relation, RelationKind};
 pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
 pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
-pub use copy_source::{ChunkLimits, CopySource};
+pub use copy_source::{ChunkLimits, CopySource, Seen};
 pub use export::{Cut, Export, HeapCut, Range, ReadMode, Request, Selection};
 pub use pattern::{NamePattern, PatternError};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};

@@ -16,7 +16,6 @@ const HALF_CIRCLE: u64 = 1 << 31;
 struct Transactions {
     oldest_running: u64,
     next: u64,
-    some_were_running: bool,
 }
 
 impl Transactions {
@@ -24,16 +23,28 @@ impl Transactions {
         let mut parts = text.split(':');
         let mut number = || parts.next()?.parse().ok();
         let (oldest_running, next) = (number()?, number()?);
-        Some(Transactions { oldest_running, next, some_were_running: parts.next().is_some_and(|running| !running.is_empty()) })
+        Some(Transactions { oldest_running, next })
     }
 
     /// Every transaction whose row versions this snapshot did not see has this number or a later one.
     ///
-    /// Where transactions were running, numbers of their subtransactions lie between them unlisted, so all from the oldest on count.
-    /// That may call a row changed that is not, and never the other way round.
+    /// The list of those that were running does not count: it lacks their subtransactions, and on a standby it is empty. So all from the
+    /// oldest on do. That may call a row changed that is not, and never the other way round.
     fn first_unseen(&self) -> u64 {
-        if self.some_were_running { self.oldest_running } else { self.next }
+        self.oldest_running
     }
+}
+
+/// A place in the write-ahead log, as in `16/B374D848`.
+fn place_in_log(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
+    Some((u64::from(u32::from_str_radix(high, 16).ok()?) << 32) | u64::from(u32::from_str_radix(low, 16).ok()?))
+}
+
+/// Whether the snapshot `now` was taken before `then`: on a standby that lags behind, or after a restore. What `then` saw may be missing.
+fn is_older(now: &SnapshotFacts, then: &SnapshotFacts) -> bool {
+    let place = |facts: &SnapshotFacts| facts.lsn.as_deref().and_then(place_in_log);
+    place(now).zip(place(then)).is_some_and(|(now, then)| now < then)
 }
 
 impl Export {
@@ -54,6 +65,9 @@ impl Export {
         if self.cut.is_none() {
             return Ok(Some("it is read by one statement, whose rows have no fixed order".into()));
         }
+        if is_older(session.snapshot(), before) {
+            return Ok(Some("the server shows an older state than it did then; a standby may have to catch up".into()));
+        }
         let now = Transactions::parse(&session.snapshot().transactions);
         let (Some(before), Some(now)) = (Transactions::parse(&before.transactions), now) else {
             return Ok(Some("the journal does not say which transactions its snapshot saw".into()));
@@ -63,7 +77,7 @@ impl Export {
             return Ok(Some("too many transactions lie between the two snapshots to tell".into()));
         }
         // age() counts back from the same moment on both sides, so that the comparison holds across the wrap of 32 bits. Frozen row
-        // versions are older than any.
+        // versions keep their number: one from more than half a circle ago may be called new, and never the other way round.
         let since = format!("pg_catalog.age(xmin) <= pg_catalog.age('{}'::pg_catalog.xid)", first & 0xffff_ffff);
         for questions in self.count_ranges(&since).chunks(RANGES_AT_ONCE) {
             for answer in session.ask(&questions.join(" UNION ALL "), "look what has changed")? {
@@ -100,8 +114,21 @@ mod tests {
         let first = |text: &str| Transactions::parse(text).unwrap().first_unseen();
         assert_eq!(first("750:750:"), 750);
         assert_eq!(first("740:750:740,745"), 740);
-        assert_eq!(first("740:750:"), 750, "whatever ran has ended");
+        assert_eq!(first("740:750:"), 740, "on a standby the list is empty, whatever runs");
         assert!(Transactions::parse("").is_none());
         assert!(Transactions::parse("7:x:").is_none());
+    }
+
+    #[test]
+    fn an_older_state_is_told_by_its_place_in_the_log() {
+        let at = |lsn: Option<&str>| SnapshotFacts {
+            id: String::new(),
+            transactions: String::new(),
+            lsn: lsn.map(str::to_owned),
+            taken_at: String::new(),
+        };
+        assert!(is_older(&at(Some("1/FFFFFFFF")), &at(Some("2/0"))));
+        assert!(!is_older(&at(Some("2/0")), &at(Some("2/0"))));
+        assert!(!is_older(&at(None), &at(Some("2/0"))));
     }
 }

@@ -84,7 +84,7 @@ fn what_waited_when_a_run_was_cut_off_waits_on() {
     first.handle().stop_now();
     let _ = first.wait().unwrap();
 
-    let earlier = Earlier::read(&path, "xstate.done.actor.sink").unwrap().unwrap();
+    let earlier = Earlier::read(&path, &["xstate.done.actor.sink".to_owned()]).unwrap().unwrap();
     let left = &earlier.carried().begun[&ChunkId::new(0, 0)];
     assert_eq!((left.state.as_str(), &left.context["attempt"]), ("retried", &serde_json::json!(1)));
     let second = run(&clock).carry_over(earlier.carried()).start().unwrap();
@@ -97,7 +97,7 @@ fn what_waited_when_a_run_was_cut_off_waits_on() {
     }
     second.handle().stop_now();
     let _ = second.wait().unwrap();
-    let earlier = Earlier::read(&path, "xstate.done.actor.sink").unwrap().unwrap();
+    let earlier = Earlier::read(&path, &["xstate.done.actor.sink".to_owned()]).unwrap().unwrap();
     assert_eq!(earlier.carried().begun[&ChunkId::new(0, 0)].context["attempt"], serde_json::json!(2), "it counts on");
     let reader = Reader::open(&path).unwrap();
     let steps: Vec<(String, String)> = reader.walk(ChunkId::new(0, 0)).unwrap().into_iter().map(|step| (step.event, step.to)).collect();

@@ -1,6 +1,6 @@
 //! Stopped, killed, and gone on with: the output is what an undisturbed run writes, or the program says why not.
 
-use super::{assert_same, faults::large};
+use super::assert_same;
 use crate::support::cluster::{Cluster, Database};
 use crate::support::program::{Folder, Ran, export, ran, row_to_json, run, shown};
 use insta::assert_snapshot;
@@ -10,7 +10,8 @@ use std::time::Duration;
 /// The export of `t`, in small chunks.
 fn command(database: &Database<'_>, folder: &Folder, more: &str) -> Command {
     let to = if more.contains("--to") { String::new() } else { format!("--to {}", folder.text("out.jsonl")) };
-    export(database, &format!("--table t {to} --quiet --chunk-bytes 16KiB --checkpoint-bytes 1MiB {more}"))
+    let group = if more.contains("--checkpoint-bytes") { "" } else { "--checkpoint-bytes 1MiB" };
+    export(database, &format!("--table t {to} --quiet --chunk-bytes 16KiB {group} {more}"))
 }
 
 fn kill(mut child: Child) -> bool {
@@ -26,7 +27,7 @@ fn killed_at(database: &Database<'_>, folder: &Folder, bytes: u64, more: &str) {
     let partial = folder.join("out.jsonl.partial");
     let mut child = command(database, folder, &format!("--buffered {more}")).stderr(Stdio::null()).spawn().unwrap();
     super::faults::until("bytes in the output", || {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it could be killed");
         partial.metadata().is_ok_and(|file| file.len() >= bytes)
     });
     assert!(kill(child));
@@ -37,10 +38,10 @@ fn audited(folder: &Folder) {
     assert!(audit.text().ends_with("sound\n"), "{}", audit.text());
 }
 
-/// A table of about 60 MB, on which things take a while.
+/// A table of about 20 MB in 11 ranges, on which things take a moment.
 fn database() -> Database<'static> {
     let database = Cluster::shared().fresh_database();
-    large(&database);
+    database.psql("CREATE TABLE t AS SELECT i AS id, repeat(md5(i::text), 10) AS pad FROM generate_series(10001, 60000) i");
     database
 }
 
@@ -50,10 +51,10 @@ fn a_killed_export_goes_on_byte_for_byte() {
     let expected = row_to_json(&database, "t");
     for more in ["--connections 1 --workers 1", "--connections 4 --workers 4", "--unordered"] {
         let folder = Folder::new();
-        killed_at(&database, &folder, 12 << 20, more);
+        killed_at(&database, &folder, 6 << 20, more);
         let ran = ran(command(&database, &folder, more).args(["--report", "json"])).expect(0);
         let report: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
-        assert_eq!(report[0]["run"]["rows"]["written"], 150_000);
+        assert_eq!(report[0]["run"]["rows"]["written"], 50_000);
         let again = report[0]["run"]["metrics"]["rows_admitted"].as_u64().unwrap();
         assert!(again < 150_000, "everything was read again");
         if more == "--unordered" {
@@ -76,7 +77,7 @@ fn compressed_output_goes_on_too() {
     let expected = row_to_json(&database, "t");
     for (method, unpack) in [("gzip:1", "gzip"), ("zstd:1", "zstd")] {
         let folder = Folder::new();
-        killed_at(&database, &folder, 2 << 20, &format!("--compress {method}"));
+        killed_at(&database, &folder, 500 << 10, &format!("--compress {method}"));
         ran(&mut command(&database, &folder, &format!("--compress {method}"))).expect(0);
         let bytes = std::fs::read(folder.join("out.jsonl")).unwrap();
         let mut text = String::new();
@@ -117,7 +118,7 @@ fn an_export_that_is_killed_many_times_comes_to_its_end() {
 fn unsynced_writes_may_be_gone() {
     let database = database();
     let folder = Folder::new();
-    killed_at(&database, &folder, 12 << 20, "");
+    killed_at(&database, &folder, 6 << 20, "");
     let journal = rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap();
     let durable: i64 = journal.query_row("SELECT max(bytes) FROM checkpoints", [], |row| row.get(0)).unwrap();
     drop(journal);
@@ -149,7 +150,7 @@ fn stopped_by_a_signal_and_gone_on_with() {
 /// A table that is small, of which half is exported: the first ranges.
 fn half_done(database: &Database<'_>, more: &str) -> Folder {
     let folder = Folder::new();
-    killed_at(database, &folder, 20 << 20, more);
+    killed_at(database, &folder, 8 << 20, more);
     folder
 }
 
@@ -176,11 +177,11 @@ fn without_numbers(text: &str) -> String {
 
 #[test]
 fn a_table_that_changed_meanwhile_is_refused() {
-    let updated = "DELETE FROM t WHERE id < 100; VACUUM t; UPDATE t SET pad = pad || 'x' WHERE id BETWEEN 140000 AND 140020";
+    let updated = "DELETE FROM t WHERE id < 10100; VACUUM t; UPDATE t SET pad = pad || 'x' WHERE id BETWEEN 58000 AND 58020";
     for (change, what) in [
         ("INSERT INTO t VALUES (0, 'new')", "inserted"),
-        ("UPDATE t SET pad = 'changed' WHERE id = 149999", "updated where nothing was read"),
-        ("DELETE FROM t WHERE id = 17", "deleted where it was read"),
+        ("UPDATE t SET pad = 'changed' WHERE id = 59999", "updated where nothing was read"),
+        ("DELETE FROM t WHERE id = 10017", "deleted where it was read"),
         (updated, "moved from where nothing was read into free space where it was"),
         ("ALTER TABLE t ADD COLUMN more int", "another column"),
         ("VACUUM FULL t", "rewritten"),
@@ -251,7 +252,7 @@ fn output_that_somebody_touched_is_not_gone_on_with() {
     };
     assert_snapshot!(says(Some(&whole[..1000])));
     let mut changed = whole.clone();
-    changed[5_000_000] ^= 1;
+    changed[2_000_000] ^= 1;
     assert_snapshot!(says(Some(&changed)));
     assert_snapshot!(says(None));
     std::fs::write(&partial, &whole).unwrap();
@@ -315,8 +316,18 @@ fn a_finish_that_was_cut_off_is_made_good() {
         if !renamed {
             std::fs::rename(folder.join("out.jsonl"), folder.join("out.jsonl.partial")).unwrap();
         }
+        // Whoever made it good was killed too, and the table is another by now: nothing of it is left to be read.
+        let journal = rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap();
+        journal
+            .execute_batch(
+                "CREATE TEMP TABLE r AS SELECT * FROM runs; UPDATE r SET run = 2, phase = 'running'; INSERT INTO runs SELECT * FROM r",
+            )
+            .unwrap();
+        drop(journal);
+        let expected = row_to_json(&database, "t");
+        database.psql("UPDATE t SET id = id + 1 WHERE id = 5");
         ran(&mut command(&database, &folder, "")).expect(0);
-        assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+        assert_same(&folder.read("out.jsonl"), &expected);
         assert_eq!(folder.names(), ["out.jsonl", "out.jsonl.journal"]);
         audited(&folder);
     }
@@ -373,10 +384,178 @@ fn a_file_per_lane_goes_on_with_as_many_files() {
     };
     let mut child = export(&database, &words(3)).stderr(Stdio::null()).spawn().unwrap();
     super::faults::until("bytes", || {
-        child.try_wait().unwrap().is_some() || folder.join("part-2.jsonl.partial").metadata().is_ok_and(|file| file.len() > 4 << 20)
+        child.try_wait().unwrap().is_some() || folder.join("part-2.jsonl.partial").metadata().is_ok_and(|file| file.len() > 1 << 20)
     });
     assert!(kill(child));
     ran(&mut export(&database, &words(2))).expect(0);
     let parts: String = (0..3).map(|part| folder.read(&format!("part-{part}.jsonl"))).collect();
     assert_same(&parts, &row_to_json(&database, "t"));
+}
+
+/// What was given away cannot be taken back, and what comes behind it would not be the whole.
+#[test]
+fn a_stream_is_not_gone_on_with() {
+    let database = database();
+    let folder = Folder::new();
+    let words = format!("--table t --to - --journal {} --quiet --chunk-bytes 16KiB --checkpoint-bytes 1MiB", folder.text("journal"));
+    let mut child = export(&database, &words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut vec![0; 6 << 20]).unwrap();
+    super::faults::until("a finished range in the journal", || {
+        let journal = rusqlite::Connection::open(folder.join("journal")).unwrap();
+        journal.query_row("SELECT count(*) FROM chunks WHERE final", [], |row| row.get::<_, i64>(0)).is_ok_and(|chunks| chunks > 100)
+    });
+    assert!(kill(child));
+    let again = ran(&mut export(&database, &words)).expect(0);
+    assert!(again.stderr.contains("starting over, because what went into a stream cannot be taken back"), "{}", again.stderr);
+    assert_same(again.text(), &row_to_json(&database, "t"));
+}
+
+/// Each output is known by its own name, also where they are called the same in directories of their own.
+#[test]
+fn outputs_of_one_name_are_told_apart() {
+    let database = database();
+    let folder = Folder::new();
+    (0..3).for_each(|part| std::fs::create_dir(folder.join(&format!("part{part}"))).unwrap());
+    let (to, journal) = (folder.text("part{n}/out.jsonl"), folder.text("journal"));
+    let words = format!("--table t --to {to} --journal {journal} --quiet --chunk-bytes 16KiB --connections 3 --buffered");
+    let mut child = export(&database, &format!("{words} --checkpoint-bytes 1MiB")).stderr(Stdio::null()).spawn().unwrap();
+    super::faults::until("bytes", || {
+        child.try_wait().unwrap().is_some() || folder.join("part1/out.jsonl.partial").metadata().is_ok_and(|file| file.len() > 2 << 20)
+    });
+    assert!(kill(child));
+    ran(&mut export(&database, &words)).expect(0);
+    let parts: String = (0..3).map(|part| folder.read(&format!("part{part}/out.jsonl"))).collect();
+    assert_same(&parts, &row_to_json(&database, "t"));
+    let dead = folder.text("part1/out.jsonl");
+    let refused = ran(&mut export(&database, &format!("--table t --to {} --dead-letter {dead}", folder.text("out.jsonl")))).expect(78);
+    assert!(refused.stderr.contains("has the name of the output"), "{}", refused.stderr);
+}
+
+#[test]
+fn an_output_by_another_name_is_not_gone_on_with() {
+    let database = database();
+    let folder = Folder::new();
+    let journal = format!("--journal {}", folder.text("journal"));
+    killed_at(&database, &folder, 8 << 20, &journal);
+    std::fs::rename(folder.join("out.jsonl.partial"), folder.join("other.jsonl.partial")).unwrap();
+    let other = format!("{journal} --to {}", folder.text("other.jsonl"));
+    let before = std::fs::read(folder.join("other.jsonl.partial")).unwrap();
+    assert_snapshot!(without_numbers(&shown(&ran(&mut command(&database, &folder, &other)).expect(78).stderr, &folder, &database)));
+    assert!(before == std::fs::read(folder.join("other.jsonl.partial")).unwrap(), "the output was touched");
+    std::fs::rename(folder.join("other.jsonl.partial"), folder.join("out.jsonl.partial")).unwrap();
+    ran(&mut command(&database, &folder, &journal)).expect(0);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+}
+
+/// Rows of one length move up behind one that was deleted, and the chunks have as many rows and bytes as before.
+#[test]
+fn a_row_that_went_from_a_half_done_range_is_noticed() {
+    let database = database();
+    let half_done = "SELECT origin FROM chunks c WHERE final GROUP BY range
+        HAVING count(*) <> coalesce((SELECT chunks FROM ranges r WHERE r.range = c.range), -1)";
+    for tenth in 40..90 {
+        let folder = Folder::new();
+        killed_at(&database, &folder, tenth << 17, "--connections 1 --workers 1 --checkpoint-bytes 128KiB");
+        let journal = rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap();
+        let Ok(origin) = journal.query_row(half_done, [], |row| row.get::<_, String>(0)) else { continue };
+        drop(journal);
+        let page = origin.rsplit_once(' ').unwrap().1.split_once('-').unwrap().0;
+        database.psql(&format!("DELETE FROM t WHERE ctid = '({page},3)'"));
+        let refused = ran(&mut command(&database, &folder, "")).expect(78);
+        assert!(refused.stderr.contains("has other rows than when it was exported"), "{}", refused.stderr);
+        return;
+    }
+    panic!("no range was ever half done");
+}
+
+#[test]
+fn a_column_that_came_back_under_its_old_name_is_another() {
+    let database = database();
+    let folder = half_done(&database, "");
+    database.psql("ALTER TABLE t DROP COLUMN pad; ALTER TABLE t ADD COLUMN pad text DEFAULT 'x'");
+    assert!(refused(&database, &folder, "").contains("identity.numbers[1]: was 2, is 3"));
+}
+
+/// A chunk that the sink has and the definition keeps on its way cannot be read again, whatever the definition calls the invocation.
+#[test]
+fn a_chunk_in_the_output_that_had_more_to_do_is_not_written_twice() {
+    let database = database();
+    let folder = Folder::new();
+    let machine = r#"{ "id": "m", "initial": "received", "states": {
+        "received": { "invoke": { "src": "transform", "onDone": "transformed", "onError": "failed" } },
+        "transformed": { "invoke": { "id": "write", "src": "sink", "onDone": "written", "onError": "failed" } },
+        "written": { "after": { "2000": "sunk" } }, "sunk": { "type": "final" }, "failed": { "type": "final" } } }"#;
+    std::fs::write(folder.join("machine.json"), machine).unwrap();
+    let definition = format!("--definition {}", folder.text("machine.json"));
+    killed_at(&database, &folder, 6 << 20, &definition);
+    assert!(refused(&database, &folder, &definition).contains("is in the output and had more to do by its definition"));
+}
+
+/// The journal is one run's alone, also where another run would write another output.
+#[test]
+fn a_journal_that_is_being_written_is_not_replaced() {
+    let database = database();
+    let folder = Folder::new();
+    let journal = format!("--journal {}", folder.text("journal"));
+    let mut child = command(&database, &folder, &format!("--workers 1 --connections 1 {journal}")).stderr(Stdio::null()).spawn().unwrap();
+    super::faults::until("bytes", || folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() > 0));
+    let (pid, process) = (child.id(), rustix::process::Pid::from_child(&child));
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    for more in ["", "--fresh", "--fresh --force"] {
+        for to in ["out.jsonl", "other.jsonl"] {
+            let other = ran(&mut command(&database, &folder, &format!("{journal} --to {} {more}", folder.text(to))));
+            let is_told = other.stderr.contains(&format!("is being written by process {pid}"));
+            let is_another = to == "other.jsonl" && more.is_empty() && other.code == Some(78);
+            assert!(is_another || other.code == Some(75) && is_told, "{to} {more}: {:?} {}", other.code, other.stderr);
+        }
+    }
+    rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+    assert_eq!(folder.names(), ["journal", "out.jsonl"]);
+    run(["inspect", &folder.text("journal"), "audit"]).expect(0);
+}
+
+/// Killed in the middle of a change to a journal without a write-ahead log.
+#[test]
+fn a_change_that_was_cut_off_in_the_journal_is_undone() {
+    let database = database();
+    let (folder, left) = (half_done(&database, ""), Folder::new());
+    let journal = rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap();
+    journal.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN; UPDATE transitions SET worker = 99").unwrap();
+    for name in folder.names() {
+        std::fs::copy(folder.join(&name), left.join(&name)).unwrap();
+    }
+    drop(journal);
+    assert!(left.names().contains(&"out.jsonl.journal-journal".to_owned()), "{:?}", left.names());
+    run(["inspect", &left.text("out.jsonl.journal"), "audit"]).expect(78);
+    ran(&mut command(&database, &left, "")).expect(0);
+    assert_same(&left.read("out.jsonl"), &row_to_json(&database, "t"));
+    audited(&left);
+}
+
+/// The snapshot is gone with the server, and the same process goes on under another: twice.
+#[test]
+fn a_server_that_is_restarted_in_mid_run_costs_nothing() {
+    let cluster = Cluster::start(&crate::support::cluster::Options::default());
+    let database = cluster.fresh_database();
+    database.psql("CREATE TABLE t AS SELECT i AS id, repeat(md5(i::text), 10) AS pad FROM generate_series(10001, 110000) i; CHECKPOINT");
+    let folder = Folder::new();
+    let mut child = command(&database, &folder, "--buffered --connections 2 --workers 1").stderr(Stdio::piped()).spawn().unwrap();
+    let process = rustix::process::Pid::from_child(&child);
+    for bytes in [4_u64 << 20, 12 << 20] {
+        super::faults::until("bytes in the output", || {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended too soon");
+            folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() >= bytes)
+        });
+        rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+        cluster.crash();
+        cluster.start_again();
+        rustix::process::kill_process(process, rustix::process::Signal::CONT).unwrap();
+    }
+    let ended: Ran = child.wait_with_output().unwrap().into();
+    let ended = ended.expect(0);
+    assert!(ended.stderr.contains("going on under a new snapshot, if nothing has changed"), "{}", ended.stderr);
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
+    audited(&folder);
 }
