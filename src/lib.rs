@@ -87,6 +87,8 @@
 pub mod batch;
 pub mod budget;
 pub mod chunk;
+#[cfg(unix)]
+pub mod claim;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;

@@ -10,6 +10,7 @@ use super::progress::Progress;
 use super::signals::Signals;
 use super::values::{show_count, show_size};
 use crate::batch::Batch;
+use crate::claim::FileClaim;
 use crate::cli::out::outln;
 use crate::clock::Clock;
 use crate::definitions;
@@ -18,7 +19,7 @@ use crate::export::{Settings, orchestrator_of};
 use crate::fsm::Definition;
 
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
-use crate::sink::{DeadLetterSink, Delivery, FileClaim, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
+use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
 use crate::source::postgres::{
     ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
     identifier_list,

@@ -15,7 +15,7 @@ pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::{FileSink, output_names};
 #[cfg(unix)]
-pub use output_file::{FileClaim, FileOptions, claim_partial, partial_name, present_name};
+pub use output_file::{FileOptions, claim_partial, partial_name, present_name};
 pub use stream::StreamSink;
 
 use crate::chunk::{ChunkId, Payload};

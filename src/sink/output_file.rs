@@ -1,11 +1,12 @@
 //! One output file: written under a provisional name, made durable at checkpoints, and renamed when it is complete.
 
+use crate::claim::{FileClaim, claim};
 use crate::failpoint::reach;
 use crate::trouble::{Trouble, TroubleKind};
 use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What direct I/O has to be aligned to, in memory and in the file. Logical blocks are 512 or 4,096 bytes.
@@ -334,48 +335,6 @@ pub fn claim_partial(target: &Path) -> Result<Option<FileClaim>, Trouble> {
     // What else is wrong with it is found when it is opened to be written.
     let Ok(file) = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&partial) else { return Ok(None) };
     FileClaim::of(file, &partial).map(Some)
-}
-
-/// Says that nobody else writes a file, for as long as it lives.
-pub struct FileClaim(#[expect(dead_code, reason = "it is held, not used")] File);
-
-impl FileClaim {
-    /// Claims `file`, which is at `path`.
-    ///
-    /// # Errors
-    /// [`TroubleKind::Busy`], naming the process that has claimed it already.
-    pub fn of(file: File, path: &Path) -> Result<FileClaim, Trouble> {
-        claim(&file, path)?;
-        Ok(FileClaim(file))
-    }
-}
-
-/// Makes sure that nobody else writes the file, for as long as it is open.
-///
-/// # Errors
-/// [`TroubleKind::Busy`], naming the process that does.
-pub(crate) fn claim(file: &File, path: &Path) -> Result<(), Trouble> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            let who = holder(file).map_or("another process".to_owned(), |pid| format!("process {pid}"));
-            Err(Trouble::lasting(TroubleKind::Busy, format!("{} is being written by {who}", path.display())))
-        }
-        Err(TryLockError::Error(error)) => Err(io_trouble(path, "cannot be locked", error)),
-    }
-}
-
-/// Who holds the lock, where the system tells (Linux: proc(5), `/proc/locks`).
-fn holder(file: &File) -> Option<u32> {
-    let inode = file.metadata().ok()?.ino().to_string();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let is_flock = words.next()? == "FLOCK";
-        let pid = words.nth(2)?.parse().ok()?;
-        let place = words.next()?;
-        (is_flock && place.rsplit(':').next() == Some(&inode)).then_some(pid)
-    })
 }
 
 /// Whether passing the page cache by is known to be sound and fast on the file system of `target` (statfs(2): ext, XFS).

@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("failpoint", &[]),
     ("memory", &[]),
     ("trouble", &[]),
+    ("claim", &["trouble"]),
     ("budget", &["clock"]),
     ("format", &["memory"]),
     ("batch", &["chunk", "format", "memory"]),
@@ -28,10 +29,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("journal", &["chunk", "fsm", "sink", "source", "trouble"]),
     ("engine", &["budget", "chunk", "clock", "fsm", "journal", "processor", "sink", "source", "trouble"]),
     // Concrete parts: the engine knows none of them, and they know nothing of the engine.
-    ("sink::*", &["chunk", "failpoint", "processor", "sink", "trouble"]),
+    ("sink::*", &["chunk", "claim", "failpoint", "processor", "sink", "trouble"]),
     ("source::*", &["budget", "chunk", "source", "trouble"]),
     ("source::postgres", &["batch", "budget", "chunk", "clock", "format", "memory", "processor", "sink", "sink::*", "source", "trouble"]),
-    ("journal::sqlite", &["chunk", "clock", "failpoint", "fsm", "journal", "sink", "source", "trouble"]),
+    ("journal::sqlite", &["chunk", "claim", "clock", "failpoint", "fsm", "journal", "sink", "source", "trouble"]),
     // What ships ready to use: definitions, and an export put together.
     ("definitions", &["fsm"]),
     ("export", &["batch", "definitions", "engine", "fsm", "sink::*", "source::postgres"]),

@@ -3,11 +3,13 @@
 use super::batch::Batch;
 use super::schema::{self, FileKind};
 use super::{RunRecord, trouble};
+#[cfg(unix)]
+use crate::claim::FileClaim;
 use crate::clock::Clock;
 use crate::failpoint::reach;
 use crate::fsm::Machine;
 use crate::journal::{Ending, Entry};
-use crate::sink::{FileClaim, Position};
+use crate::sink::Position;
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags, params};
@@ -192,7 +194,12 @@ pub(super) fn open(path: &Path, mode: u32) -> Result<(Connection, Claim), Troubl
 
 /// Says that nobody else writes a journal, for as long as it lives. Must outlive the connection: closing any descriptor of a file gives up
 /// SQLite's own locks on it.
-pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<FileClaim>);
+pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<Held>);
+
+#[cfg(unix)]
+type Held = FileClaim;
+#[cfg(not(unix))]
+type Held = ();
 
 /// Claims the journal at `path` for this process.
 ///
