@@ -51,9 +51,14 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
     let metrics = &report.metrics;
     let rate = metrics.rows_admitted as f64 / report.seconds.max(1e-6);
     eprintln!("{} -> {target}: {}", export.shown(), outcome(report));
+    let (came, sign) = match report.outcome {
+        // A range that was not read to its end has no count of the server's.
+        Outcome::Stopped | Outcome::Cancelled => (metrics.rows_admitted + metrics.rows_carried_over, "came in,"),
+        _ => (report.rows.read, "read ="),
+    };
     eprintln!(
-        "  rows     {} read = {} written + {} filtered + {} dead-lettered + {} cancelled",
-        show_count(report.rows.read),
+        "  rows     {} {sign} {} written + {} filtered + {} dead-lettered + {} cancelled",
+        show_count(came),
         show_count(report.rows.written),
         show_count(report.rows.filtered),
         show_count(report.rows.dead_lettered),
@@ -88,6 +93,10 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
             show_duration(time.p50),
             show_duration(time.p99)
         );
+    }
+    if report.outcome == Outcome::Stopped {
+        let next = if target.is_stream() { "begins anew" } else { "goes on from here" };
+        eprintln!("  next     the same command {next}");
     }
     for paused in &metrics.paused {
         eprintln!("  paused   {} for {}", paused.reason, show_duration(paused.seconds));

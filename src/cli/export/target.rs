@@ -101,6 +101,11 @@ impl Target {
         }
     }
 
+    /// Whether what is written is given away at once.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Target::Stream(_))
+    }
+
     /// The name of a file that belongs to the output; none beside a stream.
     pub fn beside(&self, extension: &str) -> Option<PathBuf> {
         match self {
