@@ -135,9 +135,13 @@ impl<'a> Job<'a> {
         let mut session = Session::open(&self.connector, row_security)?;
         let exports = Export::plan(&mut session, &selection(self.args)?, &self.request(targets)?)?;
         let targets = targets.for_exports(&exports)?;
-        self.check_paths(&targets)?;
+        self.check_paths(&targets, &exports)?;
         if self.args.dry_run {
-            exports.into_iter().zip(&targets).try_for_each(|(export, target)| self.dry_run(&session, &Arc::new(export), target))?;
+            let plans = exports.into_iter().zip(&targets).map(|(export, target)| self.dry_run(&session, &Arc::new(export), target));
+            let plans = plans.collect::<Result<Vec<_>, _>>()?;
+            if self.args.report == Format::Json {
+                outln!("{:#}", json!(plans));
+            }
             return Ok(Exit::Complete);
         }
         let mut tables = Vec::new();
@@ -154,6 +158,10 @@ impl<'a> Job<'a> {
                 if !self.args.quiet {
                     report::print_complete(earlier, &table.export, &table.target);
                 }
+                let rows = earlier.carried().rows;
+                if rows.dead_lettered + rows.cancelled > 0 {
+                    exit = exit.and(Exit::DeadLetters);
+                }
                 continue;
             }
             let report = self.export(&session, &table, mixed, done)?;
@@ -167,6 +175,12 @@ impl<'a> Job<'a> {
                 report::print(&report, &table.export, &table.target, &session);
             }
             if exit == Exit::Stopped {
+                if !self.args.quiet {
+                    eprintln!(
+                        "{}",
+                        if self.is_resumable(&table) { "The same command goes on from there." } else { "The same command starts over." }
+                    );
+                }
                 break;
             }
         }
@@ -177,7 +191,15 @@ impl<'a> Job<'a> {
     }
 
     /// Every file is somebody's alone.
-    fn check_paths(&self, targets: &[Target]) -> Result<(), Failure> {
+    fn check_paths(&self, targets: &[Target], exports: &[Export]) -> Result<(), Failure> {
+        for (target, export) in targets.iter().zip(exports) {
+            let files = target.files(export);
+            if let Some(folder) = files.iter().find(|file| file.is_dir()) {
+                let inside = folder.join("{table}.jsonl");
+                let message = format!("--to {} is a directory; name a file in it, like {}", folder.display(), inside.display());
+                return Err(Failure::configuration(message));
+            }
+        }
         for (flag, path) in [("--journal", &self.args.journal), ("--dead-letter", &self.args.dead_letter)] {
             let Some(path) = path else { continue };
             if targets.len() > 1 {
@@ -187,6 +209,11 @@ impl<'a> Job<'a> {
                     path.display()
                 );
                 return Err(Failure::configuration(message));
+            }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                let message = format!("the directory {} of {flag} does not exist", folder.display());
+                return Err(Trouble::lasting(TroubleKind::Io, message).into());
             }
             let same = targets.iter().any(|target| matches!(target, Target::Files(name) if Path::new(name) == path));
             if same || (flag == "--journal" && self.args.dead_letter.as_ref() == Some(path)) {
@@ -199,6 +226,11 @@ impl<'a> Job<'a> {
     /// Whether what was done can be known again.
     fn keeps_journals(&self, targets: &Targets) -> bool {
         !self.args.no_journal && (self.args.journal.is_some() || !targets.is_stream())
+    }
+
+    /// Whether a run that ends early can be gone on with.
+    fn is_resumable(&self, table: &Table) -> bool {
+        self.journal(&table.target).is_some() && table.export.repeats_exactly()
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
@@ -244,6 +276,7 @@ impl<'a> Job<'a> {
         if self.args.unordered {
             run = run.unordered();
         }
+        tracing::info!(snapshot = session.snapshot().id, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
         let mut created = Created::default();
         run = self.outlets(run, table, &mut created)?;
         if let Some(path) = self.journal(target) {
@@ -268,7 +301,7 @@ impl<'a> Job<'a> {
         let running = run.start()?;
         created.paths.clear();
         let handle = running.handle();
-        let result = self.watch(running, session, export);
+        let result = self.watch(running, session, table);
         *done += handle.metrics().chunks_settled;
         result
     }
@@ -297,7 +330,8 @@ impl<'a> Job<'a> {
     }
 
     /// Runs to the end, with signals, progress and the snapshot's age in view.
-    fn watch(&self, running: Running, session: &Session, export: &Export) -> Result<RunReport, Failure> {
+    fn watch(&self, running: Running, session: &Session, table: &Table) -> Result<RunReport, Failure> {
+        let export = &table.export;
         let handle = running.handle();
         self.signals.watch(handle.clone());
         let progress = Progress::show(handle.clone(), export.name.clone(), export.estimated_rows, self.args.progress, self.args.quiet);
@@ -312,13 +346,17 @@ impl<'a> Job<'a> {
         let result = running.wait();
         self.signals.unwatch();
         drop(progress);
-        result.map_err(|error| self.explain(error))
+        let resumable = self.is_resumable(table);
+        result.map_err(|error| Self::explain(error, resumable))
     }
 
     /// Adds what to do about it.
-    fn explain(&self, error: RunError) -> Failure {
+    fn explain(error: RunError, resumable: bool) -> Failure {
         let failure = Failure::from(error);
         match failure.kind() {
+            TroubleKind::Io | TroubleKind::Unavailable if !resumable => {
+                failure.advise("This export cannot be gone on with: the same command starts over.")
+            }
             TroubleKind::Io => {
                 failure.advise("What was written so far is kept. When it can be written again, the same command goes on from there.")
             }
@@ -362,9 +400,16 @@ impl<'a> Job<'a> {
     }
 
     /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
-    fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<(), Failure> {
+    fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<Value, Failure> {
         let source = CopySource::new(session, export.clone(), self.settings.limits, 1);
         let sample = source.sample(self.settings.limits)?;
+        if self.args.report == Format::Json {
+            return Ok(json!({
+                "table": export.shown(), "target": target.to_string(), "files": target.files(export), "read": export.mode,
+                "columns": export.columns, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows,
+                "table_bytes": export.bytes, "snapshot": session.snapshot(), "first_chunk_rows": sample, "dry_run": true,
+            }));
+        }
         let mode = match &export.mode {
             ReadMode::Pages => {
                 format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.settings.connections)
@@ -378,7 +423,7 @@ impl<'a> Job<'a> {
         outln!("  read by: {mode}");
         outln!("  snapshot: {} at {}", session.snapshot().id, session.snapshot().lsn.as_deref().unwrap_or("an unknown position"));
         outln!("  first chunk: {sample} rows; nothing was written");
-        Ok(())
+        Ok(Value::Null)
     }
 }
 
