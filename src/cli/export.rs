@@ -99,6 +99,12 @@ impl Drop for Created {
     }
 }
 
+fn refuse_existing(files: &[PathBuf], target: &Target) -> Result<(), Failure> {
+    let there = files.iter().filter(|_| matches!(target, Target::Files(_))).find(|file| file.symlink_metadata().is_ok());
+    let Some(file) = there else { return Ok(()) };
+    Err(Failure::configuration(format!("{} exists; give another --to, or --force to replace it", file.display())))
+}
+
 fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
     if let Some(query) = &args.query {
         return Ok(Selection::Query(query.clone()));
@@ -147,6 +153,10 @@ impl<'a> Job<'a> {
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
             let begin = resume::look(self, &session, &mut export, &target)?;
+            if matches!(begin, Begin::Anew(_)) && !self.args.force {
+                // Of all tables before the first is read, which may take hours.
+                refuse_existing(&target.files(&export), &target)?;
+            }
             tables.push(Table { export: Arc::new(export), target, begin });
         }
         let mixed = resume::prove(self, &mut session, &mut tables)?;
@@ -303,7 +313,11 @@ impl<'a> Job<'a> {
         let handle = running.handle();
         let result = self.watch(running, session, table);
         *done += handle.metrics().chunks_settled;
-        result
+        result.map(|mut report| {
+            let peak = &mut report.metrics.memory.peak_resident_bytes;
+            *peak = report::peak_resident_bytes().unwrap_or(0).max(*peak);
+            report
+        })
     }
 
     /// Sink and dead letter, new or as earlier runs left them.

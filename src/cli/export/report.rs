@@ -9,6 +9,13 @@ use crate::journal::sqlite::recover::Earlier;
 use crate::source::postgres::{Export, ReadMode, Session};
 use serde_json::{Value, json};
 
+/// The most memory that this process ever had, as the system counts it (Linux): a peak can fall between two measurements.
+pub fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes: u64 = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kibibytes << 10)
+}
+
 /// The report as JSON.
 pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &Session) -> Value {
     json!({

@@ -281,3 +281,13 @@ fn a_way_around_the_encoder() {
     assert_snapshot!(shown(&ran.stderr, &folder, &database), @"error: chunk 0.0 comes to the sink as it was read: the definition leads there past the handler that encodes");
     assert!(!folder.join("o.jsonl").exists());
 }
+
+#[test]
+fn an_output_that_exists_stops_all_tables_before_the_first() {
+    let (database, folder) = (database(), Folder::new());
+    std::fs::write(folder.join("orders.jsonl"), "mine").unwrap();
+    let words = ["--to", &folder.text("{table}.jsonl")];
+    let ran = ran(export(&database, "--table customers --table orders").args(words)).expect(78);
+    assert_snapshot!(shown(&ran.stderr, &folder, &database), @"error: [dir]/orders.jsonl exists; give another --to, or --force to replace it");
+    assert_eq!(folder.names(), ["orders.jsonl"]);
+}
