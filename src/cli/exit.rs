@@ -33,9 +33,12 @@ impl Exit {
         })
     }
 
-    /// The worse of two ends.
+    /// The worse of two ends. A run that was stopped is not complete, whatever else there is to say of it.
     pub fn and(self, other: Exit) -> Exit {
-        if self == Exit::Complete { other } else { self }
+        match (self, other) {
+            (Exit::Complete, other) | (Exit::DeadLetters, other @ (Exit::Stopped | Exit::Unsound)) => other,
+            (worse, _) => worse,
+        }
     }
 }
 
@@ -116,5 +119,17 @@ impl From<RunError> for Failure {
             RunError::Setup(trouble) | RunError::Failed { trouble, .. } => trouble.kind(),
         };
         Failure { kind, error: Box::new(error), advice: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Exit::{Complete, DeadLetters, Stopped};
+
+    #[test]
+    fn of_several_tables_the_worst_end_counts() {
+        assert_eq!([Complete, DeadLetters, Complete].into_iter().fold(Complete, super::Exit::and), DeadLetters);
+        assert_eq!(DeadLetters.and(Stopped), Stopped);
+        assert_eq!(Stopped.and(DeadLetters), Stopped);
     }
 }

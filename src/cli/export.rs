@@ -120,6 +120,12 @@ impl Drop for Created {
     }
 }
 
+fn refuse_existing(files: &[PathBuf], target: &Target) -> Result<(), Failure> {
+    let there = files.iter().filter(|_| matches!(target, Target::Files(_))).find(|file| file.symlink_metadata().is_ok());
+    let Some(file) = there else { return Ok(()) };
+    Err(Failure::configuration(format!("{} exists; give another --to, or --force to replace it", file.display())))
+}
+
 fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
     if let Some(query) = &args.query {
         return Ok(Selection::Query(query.clone()));
@@ -169,15 +175,23 @@ impl<'a> Job<'a> {
     fn run(&self, session: &mut Session, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
         let exports = Export::plan(session, &selection(self.args)?, &self.request(targets)?)?;
         let targets = targets.for_exports(&exports)?;
-        self.check_paths(&targets)?;
+        self.check_paths(&targets, &exports)?;
         if self.args.dry_run {
-            exports.into_iter().zip(&targets).try_for_each(|(export, target)| self.dry_run(session, &Arc::new(export), target))?;
+            let plans = exports.into_iter().zip(&targets).map(|(export, target)| self.dry_run(session, &Arc::new(export), target));
+            let plans = plans.collect::<Result<Vec<_>, _>>()?;
+            if self.args.report == Format::Json {
+                outln!("{:#}", json!(plans));
+            }
             return Ok(Exit::Complete);
         }
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
             let claims = self.claim(&export, &target)?;
             let begin = resume::look(self, session, &mut export, &target)?;
+            if matches!(begin, Begin::Anew(_)) && !self.args.force {
+                // Of all tables before the first is read, which may take hours.
+                refuse_existing(&target.files(&export), &target)?;
+            }
             tables.push(Table { export: Arc::new(export), target, begin, claims });
         }
         let mixed = resume::prove(self, session, &mut tables)?;
@@ -190,6 +204,10 @@ impl<'a> Job<'a> {
                 reports.push(report::describe_complete(earlier, &table.export, &table.target));
                 if !self.args.quiet {
                     report::print_complete(earlier, &table.export, &table.target);
+                }
+                let rows = earlier.carried().rows;
+                if rows.dead_lettered + rows.cancelled > 0 {
+                    exit = exit.and(Exit::DeadLetters);
                 }
                 continue;
             }
@@ -204,6 +222,12 @@ impl<'a> Job<'a> {
                 report::print(&report, &table.export, &table.target, session);
             }
             if exit == Exit::Stopped {
+                if !self.args.quiet {
+                    eprintln!(
+                        "{}",
+                        if self.is_resumable(&table) { "The same command goes on from there." } else { "The same command starts over." }
+                    );
+                }
                 break;
             }
         }
@@ -224,7 +248,15 @@ impl<'a> Job<'a> {
     }
 
     /// Every file is somebody's alone.
-    fn check_paths(&self, targets: &[Target]) -> Result<(), Failure> {
+    fn check_paths(&self, targets: &[Target], exports: &[Export]) -> Result<(), Failure> {
+        for (target, export) in targets.iter().zip(exports) {
+            let files = target.files(export);
+            if let Some(folder) = files.iter().find(|file| file.is_dir()) {
+                let inside = folder.join("{table}.jsonl");
+                let message = format!("--to {} is a directory; name a file in it, like {}", folder.display(), inside.display());
+                return Err(Failure::configuration(message));
+            }
+        }
         for (flag, path) in [("--journal", &self.args.journal), ("--dead-letter", &self.args.dead_letter)] {
             let Some(path) = path else { continue };
             if targets.len() > 1 {
@@ -244,6 +276,11 @@ impl<'a> Job<'a> {
                 let message = format!("{flag} {} has the name of the output, and the journal knows both by their names", path.display());
                 return Err(Failure::configuration(message).advise("Give it another name."));
             }
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                let message = format!("the directory {} of {flag} does not exist", folder.display());
+                return Err(Trouble::lasting(TroubleKind::Io, message).into());
+            }
             let same = targets.iter().any(|target| matches!(target, Target::Files(name) if Path::new(name) == path));
             if same || (flag == "--journal" && self.args.dead_letter.as_ref() == Some(path)) {
                 return Err(Failure::configuration(format!("{flag} {} is written otherwise already; give another", path.display())));
@@ -255,6 +292,11 @@ impl<'a> Job<'a> {
     /// Whether what was done can be known again.
     fn keeps_journals(&self, targets: &Targets) -> bool {
         !self.args.no_journal && !targets.is_stream()
+    }
+
+    /// Whether a run that ends early can be gone on with.
+    fn is_resumable(&self, table: &Table) -> bool {
+        self.journal(&table.target).is_some() && table.export.repeats_exactly()
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
@@ -300,6 +342,7 @@ impl<'a> Job<'a> {
         if self.args.unordered {
             run = run.unordered();
         }
+        tracing::info!(snapshot = session.snapshot().id, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
         let mut created = Created::default();
         run = self.outlets(run, table, &mut created)?;
         if let Some(path) = self.journal(target) {
@@ -324,9 +367,13 @@ impl<'a> Job<'a> {
         let running = run.start()?;
         created.paths.clear();
         let handle = running.handle();
-        let result = self.watch(running, session, export);
+        let result = self.watch(running, session, table);
         *done += handle.metrics().chunks_settled;
-        result
+        result.map(|mut report| {
+            let peak = &mut report.metrics.memory.peak_resident_bytes;
+            *peak = report::peak_resident_bytes().unwrap_or(0).max(*peak);
+            report
+        })
     }
 
     /// Sink and dead letter, new or as earlier runs left them.
@@ -353,7 +400,8 @@ impl<'a> Job<'a> {
     }
 
     /// Runs to the end, with signals, progress and the snapshot's age in view.
-    fn watch(&self, running: Running, session: &Session, export: &Export) -> Result<RunReport, Failure> {
+    fn watch(&self, running: Running, session: &Session, table: &Table) -> Result<RunReport, Failure> {
+        let export = &table.export;
         let handle = running.handle();
         self.signals.watch(handle.clone());
         let progress = Progress::show(handle.clone(), export.name.clone(), export.estimated_rows, self.args.progress, self.args.quiet);
@@ -368,13 +416,17 @@ impl<'a> Job<'a> {
         let result = running.wait();
         self.signals.unwatch();
         drop(progress);
-        result.map_err(|error| self.explain(error))
+        let resumable = self.is_resumable(table);
+        result.map_err(|error| Self::explain(error, resumable))
     }
 
     /// Adds what to do about it.
-    fn explain(&self, error: RunError) -> Failure {
+    fn explain(error: RunError, resumable: bool) -> Failure {
         let failure = Failure::from(error);
         match failure.kind() {
+            TroubleKind::Io | TroubleKind::Unavailable if !resumable => {
+                failure.advise("This export cannot be gone on with: the same command starts over.")
+            }
             TroubleKind::Io => {
                 failure.advise("What was written so far is kept. When it can be written again, the same command goes on from there.")
             }
@@ -418,9 +470,16 @@ impl<'a> Job<'a> {
     }
 
     /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
-    fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<(), Failure> {
+    fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<Value, Failure> {
         let source = CopySource::new(session, export.clone(), self.settings.limits, 1);
         let sample = source.sample(self.settings.limits)?;
+        if self.args.report == Format::Json {
+            return Ok(json!({
+                "table": export.shown(), "target": target.to_string(), "files": target.files(export), "read": export.mode,
+                "columns": export.columns, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows,
+                "table_bytes": export.bytes, "snapshot": session.snapshot(), "first_chunk_rows": sample, "dry_run": true,
+            }));
+        }
         let mode = match &export.mode {
             ReadMode::Pages => {
                 format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.settings.connections)
@@ -434,7 +493,7 @@ impl<'a> Job<'a> {
         outln!("  read by: {mode}");
         outln!("  snapshot: {} at {}", session.snapshot().id, session.snapshot().lsn.as_deref().unwrap_or("an unknown position"));
         outln!("  first chunk: {sample} rows; nothing was written");
-        Ok(())
+        Ok(Value::Null)
     }
 }
 

@@ -9,6 +9,7 @@ use super::exit::{Exit, Failure};
 use super::values::{show_count, show_duration};
 use crate::chunk::ChunkId;
 use crate::cli::out::outln;
+use crate::fsm::{CompileOptions, Definition, compile};
 use crate::journal::ChunkRows;
 use crate::journal::sqlite::query::{ChunkRow, Reader, TransitionFilter, TransitionRow};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,12 +28,27 @@ pub fn run(args: &InspectArgs) -> Result<Exit, Failure> {
         }
         Some(InspectCommand::Chunks { state }) => {
             let rows = reader.chunks(state.as_deref())?;
+            if let Some(state) = state.as_deref().filter(|_| rows.is_empty()) {
+                known_state(&reader, state)?;
+            }
             chunk_table().show(args.format, &rows, chunk_cells)
         }
         Some(InspectCommand::Chunk { id }) => chunk(args, &reader, *id),
         Some(InspectCommand::Transitions(filter)) => transitions(args, &reader, filter),
         Some(InspectCommand::Audit) => audit::show(&reader, args.format),
     }
+}
+
+/// That no chunk is in a state says nothing if there is no such state.
+fn known_state(reader: &Reader, state: &str) -> Result<(), Failure> {
+    let runs = reader.runs()?;
+    let definition = runs.last().and_then(|run| serde_json::from_str::<Definition>(&run.definition).ok());
+    let Some(machine) = definition.and_then(|definition| compile(definition, &CompileOptions::default()).ok()) else { return Ok(()) };
+    let names: Vec<&str> = machine.states().map(|id| machine.state_name(id)).collect();
+    if names.contains(&state) {
+        return Ok(());
+    }
+    Err(Failure::configuration(format!("the definition in the journal has no state `{state}`; it has {}", names.join(", "))))
 }
 
 fn chunk_table() -> Table {
@@ -105,6 +121,9 @@ fn transitions(args: &InspectArgs, reader: &Reader, wanted: &TransitionArgs) -> 
     };
     if args.follow {
         return follow(args, reader, filter);
+    }
+    if let Some(state) = &filter.state {
+        known_state(reader, state)?;
     }
     transition_table().show(args.format, &reader.transitions(&filter)?, transition_cells)
 }

@@ -16,6 +16,9 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// How often there is a log line where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// The same where somebody wants to see it in any case.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
 /// The line that is on the screen, so that log lines can go above it.
 static LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
@@ -50,9 +53,9 @@ pub fn clear() {
 /// Whether to show a live line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum When {
-    /// On a terminal.
+    /// As a live line on a terminal; elsewhere as a line every ten seconds.
     Auto,
-    /// In any case.
+    /// Also elsewhere: as a line every second.
     Always,
     /// Never.
     Never,
@@ -71,11 +74,12 @@ impl Progress {
         if quiet || when == When::Never {
             return Progress { over, thread: None };
         }
-        let live = when == When::Always || io::stderr().is_terminal();
+        let live = io::stderr().is_terminal();
+        let every = if when == When::Always { SAY_EVERY } else { LOG_EVERY };
         let stop = over.clone();
         let thread = std::thread::Builder::new()
             .name("progress".into())
-            .spawn(move || if live { draw(&handle, &title, expected, &stop) } else { log(&handle, &title, expected, &stop) });
+            .spawn(move || if live { draw(&handle, &title, expected, &stop) } else { log(&handle, &title, expected, every, &stop) });
         Progress { over, thread: thread.ok() }
     }
 }
@@ -103,13 +107,13 @@ fn draw(handle: &Handle, title: &str, expected: Option<u64>, over: &AtomicBool) 
     clear();
 }
 
-fn log(handle: &Handle, title: &str, expected: Option<u64>, over: &AtomicBool) {
+fn log(handle: &Handle, title: &str, expected: Option<u64>, every: Duration, over: &AtomicBool) {
     let began = Instant::now();
-    let mut next = LOG_EVERY;
+    let mut next = every;
     while !over.load(Ordering::SeqCst) {
         std::thread::park_timeout(DRAW_EVERY);
         if began.elapsed() >= next {
-            next += LOG_EVERY;
+            next += every;
             eprintln!("{}", describe(handle, title, expected, began.elapsed()));
         }
     }

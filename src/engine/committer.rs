@@ -326,7 +326,9 @@ impl<P: Payload> Committer<P> {
         self.book.entries = entries;
         self.send_on();
         self.pending.bytes = 0;
-        self.shared.metrics.checkpoint(self.shared.clock.now().since(began));
+        let took = self.shared.clock.now().since(began);
+        self.shared.metrics.checkpoint(took);
+        tracing::debug!(?took, "checkpoint");
         let ended = std::mem::take(&mut self.pending.ended);
         if !ended.is_empty() {
             self.shared.settle(&ended);

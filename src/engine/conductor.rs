@@ -228,7 +228,9 @@ impl<P: Payload> Conductor<P> {
 
     fn transition(&mut self, event: &'static str, reason: Option<&str>) {
         let at = self.shared.clock.unix_micros(self.shared.clock.now());
-        self.book.entries.extend(self.run.send(event, reason, at).map(Entry::Run));
+        let Some(transition) = self.run.send(event, reason, at) else { return };
+        tracing::info!(from = &*transition.from, to = &*transition.to, reason, "the run is {}", transition.to);
+        self.book.entries.push(Entry::Run(transition));
     }
 
     fn fail(&mut self, trouble: Trouble) {

@@ -121,6 +121,7 @@ impl Handle {
     }
 
     /// Transitions as they happen. Up to `room` wait for a slow reader; what is missed then is counted in the next one.
+    /// The channel ends with the run, also for who holds a handle still.
     pub fn subscribe(&self, room: usize) -> Receiver<TransitionEvent> {
         self.inner.subscribe(room)
     }

@@ -240,9 +240,9 @@ pub struct StateMetrics {
     pub state: String,
     /// Chunks that are in it now.
     pub chunks: u64,
-    /// Their bytes.
+    /// Bytes of memory that they hold: none in a final state.
     pub bytes: u64,
-    /// Their rows.
+    /// Their rows; in a final state, all that came to their end in it.
     pub rows: u64,
     /// How often a chunk has entered it.
     pub entered: u64,

@@ -113,6 +113,7 @@ fn conclude<P: Payload>(mut conductor: Conductor<P>, committer: Committer<P>, ha
     let finished = conductor.run();
     *shared.settled.lock() = None;
     dismiss(&conductor, &committer_ended);
+    shared.subscribers.dismiss();
     let rows = shared.metrics.rows();
     let failure = conductor.state.failure.take();
     let status = conductor.run.name();

@@ -183,10 +183,10 @@ pub struct TransitionEvent {
 }
 
 /// Who wants to see transitions. Looking whether there is anybody costs one load.
-#[derive(Default)]
 pub(super) struct Subscribers {
     any: AtomicBool,
-    list: Mutex<Vec<Subscriber>>,
+    /// None once the run is over.
+    list: Mutex<Option<Vec<Subscriber>>>,
 }
 
 struct Subscriber {
@@ -194,10 +194,25 @@ struct Subscriber {
     missed: u64,
 }
 
+impl Default for Subscribers {
+    fn default() -> Self {
+        Subscribers { any: AtomicBool::new(false), list: Mutex::new(Some(Vec::new())) }
+    }
+}
+
 impl Subscribers {
+    /// To one who comes when the run is over, there is nothing to say.
     pub fn add(&self, sender: Sender<TransitionEvent>) {
-        self.list.lock().push(Subscriber { sender, missed: 0 });
-        self.any.store(true, Ordering::Release);
+        if let Some(list) = &mut *self.list.lock() {
+            list.push(Subscriber { sender, missed: 0 });
+            self.any.store(true, Ordering::Release);
+        }
+    }
+
+    /// The run is over: who listens is told so by the channel's end.
+    pub fn dismiss(&self) {
+        *self.list.lock() = None;
+        self.any.store(false, Ordering::Release);
     }
 
     fn publish(&self, machine: &Machine, transition: &Transition) {
@@ -215,6 +230,7 @@ impl Subscribers {
             missed: 0,
         };
         let mut list = self.list.lock();
+        let Some(list) = &mut *list else { return };
         list.retain_mut(|subscriber| {
             let event = TransitionEvent { missed: subscriber.missed, ..event.clone() };
             match subscriber.sender.try_send(event) {

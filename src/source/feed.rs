@@ -37,17 +37,29 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub fn feed<P: Payload>() -> (Feeder<P>, impl Source<P>) {
     let (sender, receiver) = unbounded();
     let desk = Arc::new(Mutex::new(Desk { sender: Some(sender), budget: None, tally: Tally::new("push") }));
-    (Feeder { desk: desk.clone() }, Feed { desk, receiver: Some(receiver) })
+    let hands = Arc::new(Hands(desk.clone()));
+    (Feeder { desk: desk.clone(), hands }, Feed { desk, receiver: Some(receiver) })
 }
 
-/// Pushes chunks into a run. Cloning gives a second hand on the same run.
+/// Pushes chunks into a run. Cloning gives a second hand on the same run; when the last one is dropped, no more chunks come, as after
+/// [`Feeder::close`].
 pub struct Feeder<P> {
     desk: Arc<Mutex<Desk<P>>>,
+    hands: Arc<Hands<P>>,
 }
 
 impl<P> Clone for Feeder<P> {
     fn clone(&self) -> Self {
-        Feeder { desk: self.desk.clone() }
+        Feeder { desk: self.desk.clone(), hands: self.hands.clone() }
+    }
+}
+
+/// What all feeders of a run share, and nobody else: gone with the last of them.
+struct Hands<P>(Arc<Mutex<Desk<P>>>);
+
+impl<P> Drop for Hands<P> {
+    fn drop(&mut self) {
+        self.0.lock().sender = None;
     }
 }
 

@@ -58,6 +58,8 @@ fn inspect_lists_chunks_and_walks() {
     assert!(chunks.len() >= 15, "{} chunks", chunks.len());
     assert_eq!(items(inspect(&journal, &["chunks", "--state", "sunk", "--format", "jsonl"])).len(), chunks.len());
     assert_eq!(items(inspect(&journal, &["chunks", "--state", "failed", "--format", "jsonl"])).len(), 0);
+    let unknown = run(["inspect", &journal, "chunks", "--state", "snuk"]).expect(78);
+    assert!(unknown.stderr.contains("the definition in the journal has no state `snuk`; it has "), "{}", unknown.stderr);
     let walk = json(inspect(&journal, &["chunk", "0.1", "--format", "json"]));
     let steps = walk["walk"]
         .as_array()

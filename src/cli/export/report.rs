@@ -4,10 +4,17 @@ use super::super::inspect::show_time;
 use super::super::values::{show_count, show_duration, show_size};
 use super::target::Target;
 use crate::cli::out::outln;
-use crate::engine::{Outcome, RunReport};
+use crate::engine::{Durations, Outcome, RunReport};
 use crate::journal::sqlite::recover::Earlier;
 use crate::source::postgres::{Export, ReadMode, Session};
 use serde_json::{Value, json};
+
+/// The most memory that this process ever had, as the system counts it (Linux): a peak can fall between two measurements.
+pub fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes: u64 = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kibibytes << 10)
+}
 
 /// The report as JSON.
 pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &Session) -> Value {
@@ -36,7 +43,9 @@ pub fn describe_complete(earlier: &Earlier, export: &Export, target: &Target) ->
 pub fn print_complete(earlier: &Earlier, export: &Export, target: &Target) {
     let rows = show_count(earlier.carried().rows.written);
     let at = earlier.run.ended_at.map_or(String::new(), |at| format!(", {}", show_time(at)));
-    eprintln!("{} -> {target}: already complete ({rows} rows{at}); --fresh --force exports it anew", export.shown());
+    let dead = earlier.carried().rows.dead_lettered;
+    let dead = if dead > 0 { format!(", {} in the dead letter", show_count(dead)) } else { String::new() };
+    eprintln!("{} -> {target}: already complete ({rows} rows{dead}{at}); --fresh --force exports it anew", export.shown());
 }
 
 /// Prints JSON reports; on standard error where standard output carries data.
@@ -62,7 +71,7 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
         show_count(report.rows.written),
         show_count(report.rows.filtered),
         show_count(report.rows.dead_lettered),
-        show_count(report.rows.cancelled)
+        show_count(report.rows.cancelled),
     );
     eprintln!(
         "  speed    {} in {} ({} rows/s), last flush included",
@@ -83,16 +92,11 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
         show_size(metrics.memory.limit_bytes)
     );
     for state in &metrics.states {
-        let time = &state.time_in_state;
-        eprintln!(
-            "  state    {:<12} {:>8} chunks, {} retries, {} errors, median {} p99 {}",
-            state.state,
-            show_count(state.entered),
-            state.retries,
-            state.errors,
-            show_duration(time.p50),
-            show_duration(time.p99)
-        );
+        let Durations { count, p50, p99, .. } = state.time_in_state;
+        // Nobody leaves a final state.
+        let stay = if count == 0 { String::new() } else { format!(", median {} p99 {}", show_duration(p50), show_duration(p99)) };
+        let (chunks, retries, errors) = (show_count(state.entered), state.retries, state.errors);
+        eprintln!("  state    {:<12} {chunks:>8} chunks, {retries} retries, {errors} errors{stay}", state.state);
     }
     if report.outcome == Outcome::Stopped {
         let next = if target.is_stream() { "begins anew" } else { "goes on from here" };

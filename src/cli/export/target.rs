@@ -27,6 +27,9 @@ pub enum Target {
 impl Targets {
     /// Reads `--to`.
     pub fn parse(text: &str) -> Result<Targets, Failure> {
+        if text.is_empty() {
+            return Err(Failure::configuration("--to is empty; give a file, or - for standard output"));
+        }
         let mut rest = text;
         while let Some((_, behind)) = rest.split_once('{') {
             let (name, behind) =

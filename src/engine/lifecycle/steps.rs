@@ -178,7 +178,7 @@ impl<P: Payload> Life<P> {
         let in_state = now.since(self.entered);
         self.entered = now;
         let before = self.metered;
-        self.metered = self.payload.as_ref().map_or((0, 0), |payload| (payload.rows(), payload.resident_bytes() as u64));
+        self.metered = self.payload.as_ref().map_or((cell.rows, 0), |payload| (payload.rows(), payload.resident_bytes() as u64));
         shared.metrics.moved(&Move { from, to, event, in_state, before, after: self.metered, error: cause.error.is_some() });
         let transition = Transition {
             chunk: cell.id,

@@ -143,7 +143,7 @@ impl Export {
     fn of_query(session: &mut Session, sql: &str, request: &Request) -> Result<Export, Trouble> {
         let sql = sql.trim().trim_end_matches(';');
         let described = session.describe(sql)?;
-        let aliases: Vec<String> = (1..=described.len()).map(|number| format!("c{number}")).collect();
+        let aliases = aliases(described.iter().map(|(name, _)| name.as_str()));
         let columns = described.into_iter().map(|(name, type_oid)| Column { name, type_oid, number: 0, is_readable: true }).collect();
         let from = format!("{} AS r({})", fragment(sql), aliases.join(","));
         // A query without columns takes no list of aliases.
@@ -152,7 +152,7 @@ impl Export {
         let forms = forms(session, &columns)?;
         let list = select_list(&aliases, &forms);
         let statement = Statement { list, from, request };
-        session.describe(&statement.select())?;
+        statement.check(session)?;
         let reason = "it is a query".to_owned();
         Ok(Export {
             name: "query".into(),
@@ -186,8 +186,7 @@ impl Export {
         let list = select_list(&quoted, &forms);
         let statement = Statement { list, from: qualified(&relation.schema, &relation.name), request };
         if request.filter.is_some() || request.order_by.is_some() {
-            // What a person wrote is looked at before anything is begun.
-            session.describe(&statement.select())?;
+            statement.check(session)?;
         }
         let heaps = match heaps(session, relation, request)? {
             Ok(heaps) => heaps,
@@ -291,6 +290,21 @@ fn select_list(quoted: &[String], forms: &[Form]) -> String {
     quoted.iter().zip(forms).map(item).collect::<Vec<_>>().join(", ")
 }
 
+/// What a query's columns are called in the statement around it, where no two may be called the same: by their names, so that
+/// conditions and orders can speak of them; by their number where several have one name.
+fn aliases<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let all: Vec<&str> = names.collect();
+    let alone = |name: &str| all.iter().filter(|other| **other == name).count() == 1;
+    let numbered = |number: usize| {
+        let mut alias = format!("c{number}");
+        while all.contains(&alias.as_str()) {
+            alias.insert(0, '_');
+        }
+        alias
+    };
+    (1..).zip(&all).map(|(number, name)| identifier(&if alone(name) { (*name).to_owned() } else { numbered(number) })).collect()
+}
+
 /// The columns that are asked for, with what they are called in the statement.
 fn select(all: Vec<Column>, quoted: Vec<String>, request: &Request, of: &str) -> Result<(Vec<Column>, Vec<String>), Trouble> {
     let Some(wanted) = &request.columns else { return Ok((all, quoted)) };
@@ -358,6 +372,21 @@ struct Statement<'a> {
 }
 
 impl Statement<'_> {
+    /// Looks at what a person wrote before anything is begun.
+    ///
+    /// A condition has to hold together without the parentheses that we put around it: `a) OR (b` would reach out of them, and past the
+    /// pages of a range.
+    fn check(&self, session: &mut Session) -> Result<(), Trouble> {
+        if let Some(filter) = &self.request.filter {
+            if filter.trim().is_empty() {
+                return Err(refused("--where: the condition is empty"));
+            }
+            session.describe(&format!("SELECT FROM {} WHERE\n{filter}\n", self.from))?;
+        }
+        session.describe(&self.select())?;
+        Ok(())
+    }
+
     /// All rows by one query.
     fn select(&self) -> String {
         let Statement { list, from, request } = self;

@@ -272,3 +272,29 @@ fn a_watcher_runs_beside_the_handlers() {
     assert_eq!(run.run().unwrap().rows.written, 30);
     until("every lease was given back", || stopped.load(Ordering::SeqCst) == 3);
 }
+
+#[test]
+fn who_listens_is_told_of_the_end() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let running = standard(&seen, &dead).source(items(chunks(20))).start().unwrap();
+    let handle = running.handle();
+    let transitions = handle.subscribe(1000);
+    assert_eq!(running.wait().unwrap().outcome, Outcome::Complete);
+    assert!(transitions.iter().count() <= 80, "and the channel ends, although the handle is still there");
+    assert!(handle.subscribe(1).recv().is_err());
+    let sunk = handle.metrics().states.into_iter().find(|state| state.state == "sunk").unwrap();
+    assert_eq!((sunk.chunks, sunk.rows, sunk.bytes), (20, 200, 0));
+}
+
+#[test]
+fn when_the_last_feeder_is_gone_nothing_more_comes() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let (feeder, source) = feed();
+    let running = standard(&seen, &dead).source(source).start().unwrap();
+    let second = feeder.clone();
+    feeder.push(vec![1]).unwrap();
+    drop(feeder);
+    second.push(vec![2, 3]).unwrap();
+    drop(second);
+    assert_eq!(running.wait().unwrap().rows.written, 3);
+}

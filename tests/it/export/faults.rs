@@ -11,6 +11,15 @@ use std::time::{Duration, Instant};
 /// A table that takes a while: about 60 MB.
 pub(super) fn large(database: &Database<'_>) {
     database.psql("CREATE TABLE t AS SELECT i AS id, repeat(md5(i::text), 10) AS pad FROM generate_series(1, 150000) i");
+    settled(database);
+}
+
+/// Waits until every transaction that ran beside the making of a table has ended. What was written while others ran cannot be told from
+/// what they may yet write, so a resume would be refused that is fine.
+pub(super) fn settled(database: &Database<'_>) {
+    let now = database.psql("SELECT pg_current_xact_id()");
+    let question = format!("SELECT pg_snapshot_xmin(pg_current_snapshot()) > '{now}'::xid8");
+    until("older transactions to end", || database.psql(&question) == "t");
 }
 
 /// Waits until something is so.

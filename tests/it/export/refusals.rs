@@ -62,6 +62,9 @@ fn tables_that_do_not_exist_or_may_not_be_read() {
     assert_snapshot!(refused(&database, &["--table", "orders", "--columns", "id,custmer"], 78), @"error: orders has no column `custmer`; did you mean `customer`?");
     assert_snapshot!(refused(&database, &["--table", "orders", "--columns", "id,,x"], 78), @"error: --columns: a column name is missing");
     assert_snapshot!(refused(&database, &["--table", "orders", "--where", "customr = 'x'"], 78), @r#"error: cannot use this SQL: column "customr" does not exist; Perhaps you meant to reference the column "orders.customer"."#);
+    assert_snapshot!(refused(&database, &["--table", "orders", "--where", "id = 1) OR (true"], 78), @r#"error: cannot use this SQL: syntax error at or near ")""#);
+    assert_snapshot!(refused(&database, &["--query", "TABLE orders", "--where", "id = 1) OR (true"], 78), @r#"error: cannot use this SQL: syntax error at or near ")""#);
+    assert_snapshot!(refused(&database, &["--table", "orders", "--where", " "], 78), @"error: --where: the condition is empty");
     assert_snapshot!(refused(&database, &["--query", "SELECT 1; DROP TABLE orders"], 78), @"error: cannot use this SQL: cannot insert multiple commands into a prepared statement");
     assert_snapshot!(refused(&database, &["--query", "SELEC 1"], 78), @r#"error: cannot use this SQL: syntax error at or near "SELEC""#);
     assert_snapshot!(refused(&database, &["--query", "DELETE FROM orders"], 78), @r#"error: cannot use this SQL: syntax error at or near "FROM""#);
@@ -138,6 +141,11 @@ fn outputs_that_cannot_be_written() {
         shown(&ran.stderr, &folder, &database)
     };
     assert_snapshot!(to(&folder.text("missing/out.jsonl"), 74), @"error: the directory [dir]/missing does not exist");
+    assert_snapshot!(to(&folder.text(""), 78), @"error: --to [dir]/ is a directory; name a file in it, like [dir]/{table}.jsonl");
+    assert_snapshot!(to("", 78), @"error: --to is empty; give a file, or - for standard output");
+    let aside = ["--to", &folder.text("out.jsonl"), "--dead-letter", &folder.text("missing/dead.jsonl")];
+    let ran_aside = ran(export(&database, "--table orders").args(aside)).expect(74);
+    assert_snapshot!(shown(&ran_aside.stderr, &folder, &database), @"error: the directory [dir]/missing of --dead-letter does not exist");
     assert_snapshot!(to(&folder.text("{tabel}.jsonl"), 78), @"error: --to [dir]/{tabel}.jsonl: {tabel} is unknown; there are {table}, {schema} and {n}");
     std::fs::write(folder.join("taken.jsonl"), "mine").unwrap();
     assert_snapshot!(to(&folder.text("taken.jsonl"), 78), @"error: [dir]/taken.jsonl exists; give another --to, or --force to replace it");
@@ -272,4 +280,14 @@ fn a_way_around_the_encoder() {
     let ran = ran(&mut export(&database, &words)).expect(78);
     assert_snapshot!(shown(&ran.stderr, &folder, &database), @"error: chunk 0.0 comes to the sink as it was read: the definition leads there past the handler that encodes");
     assert!(!folder.join("o.jsonl").exists());
+}
+
+#[test]
+fn an_output_that_exists_stops_all_tables_before_the_first() {
+    let (database, folder) = (database(), Folder::new());
+    std::fs::write(folder.join("orders.jsonl"), "mine").unwrap();
+    let words = ["--to", &folder.text("{table}.jsonl")];
+    let ran = ran(export(&database, "--table customers --table orders").args(words)).expect(78);
+    assert_snapshot!(shown(&ran.stderr, &folder, &database), @"error: [dir]/orders.jsonl exists; give another --to, or --force to replace it");
+    assert_eq!(folder.names(), ["orders.jsonl"]);
 }

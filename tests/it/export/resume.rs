@@ -42,6 +42,7 @@ fn audited(folder: &Folder) {
 fn database() -> Database<'static> {
     let database = Cluster::shared().fresh_database();
     database.psql("CREATE TABLE t AS SELECT i AS id, repeat(md5(i::text), 10) AS pad FROM generate_series(10001, 60000) i");
+    super::faults::settled(&database);
     database
 }
 
@@ -354,6 +355,7 @@ fn what_is_read_by_one_statement_starts_over() {
 fn tables_of_one_snapshot_stay_that() {
     let database = database();
     database.psql("CREATE TABLE s AS SELECT i AS id FROM generate_series(1, 1000) i");
+    super::faults::settled(&database);
     let folder = Folder::new();
     let words = format!("--table s --table t --to {} --quiet --chunk-bytes 16KiB --buffered", folder.text("{table}.jsonl"));
     let cut_off = || {

@@ -142,9 +142,15 @@ fn queries_are_read_as_they_are_written() {
     }
     assert_words(
         &database,
-        &["--query", "SELECT * FROM t", "--where", "c1 < 10", "--columns", "name"],
+        &["--query", "SELECT * FROM t", "--where", "id < 10", "--columns", "name"],
         "(SELECT name FROM t WHERE id < 10)",
     );
+    // Where several columns have one name, each goes by its number.
+    let twice = "SELECT id, name AS \"A b\", id FROM t";
+    let folder = Folder::new();
+    let words = ["--query", twice, "--where", "\"A b\" > 'n8' AND c3 > 5", "--order-by", "\"A b\" DESC", "--limit", "2"];
+    ran(export(&database, "--quiet").args(["--to", &folder.text("out.jsonl")]).args(words)).expect(0);
+    assert_eq!(folder.read("out.jsonl"), "{\"id\":999,\"A b\":\"n999\",\"id\":999}\n{\"id\":998,\"A b\":\"n998\",\"id\":998}\n");
 }
 
 #[test]
@@ -247,4 +253,15 @@ fn dead_letters_of_encoded_chunks_are_rows() {
         let rows: String = records.iter().map(|record| format!("{}\n", record["raw"].as_str().unwrap())).collect();
         super::assert_same(&rows, &row_to_json(&database, "t"));
     }
+}
+
+#[test]
+fn a_dry_run_reports_for_programs_too() {
+    let database = Cluster::shared().fresh_database();
+    database.psql("CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 100) i");
+    let folder = Folder::new();
+    let out = ran(&mut export(&database, &format!("--table t --dry-run --report json --to {}", folder.text("x.jsonl")))).expect(0);
+    let plans: serde_json::Value = serde_json::from_str(out.text()).unwrap();
+    assert_eq!((&plans[0]["table"], &plans[0]["first_chunk_rows"], &plans[0]["ranges"]), (&"t".into(), &100.into(), &1.into()));
+    assert!(folder.names().is_empty());
 }
