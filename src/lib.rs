@@ -105,6 +105,7 @@ pub mod memory;
 pub mod processor;
 pub mod sink;
 pub mod source;
+mod sync;
 mod trouble;
 
 pub use chunk::{ChunkId, Payload};

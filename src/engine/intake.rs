@@ -9,8 +9,8 @@ use super::worker::Routes;
 use crate::chunk::{ChunkId, Payload};
 use crate::journal::{Admitted, Entry};
 use crate::source::{Incoming, RangeDone};
+use crate::sync::Mutex;
 use crate::trouble::{Trouble, TroubleKind};
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

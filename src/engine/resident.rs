@@ -1,9 +1,9 @@
 //! The second guard: how much memory the process really has, whatever the permits say.
 
 use crate::clock::Moment;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
