@@ -51,6 +51,8 @@ struct Scan {
     wanted: IdSet,
     /// Those that were meant, and have been replayed already.
     done: u64,
+    /// Whether there are rows that need to be told their encoding.
+    has_foreign: bool,
     digest: String,
 }
 
@@ -84,6 +86,7 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     }
     outputs.make_way(&begin)?;
     let intent = outputs.intent(&scan.digest);
+    let lacks_encoding = scan.has_foreign && args.encoding.is_none();
     let replay = Replay { args, known, scan, outputs, begin };
     let (letters, ran) = replay.run(letters, &intent)?;
     match ran {
@@ -91,6 +94,9 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
         Ended::Complete(run) => {
             reach("dlq.mark.before");
             let (_, rows, marked) = mark(letters, &intent)?;
+            if lacks_encoding && !args.quiet {
+                eprintln!("Rows that are not UTF-8 can only get through with --encoding NAME, which says what they are in.");
+            }
             Ok(report(args, rows, marked, Some(&run)))
         }
     }
@@ -299,7 +305,7 @@ fn unmarked(letters: &DeadLetters, through: &IdSet) -> Result<(String, u64), Fai
 fn scan(letters: &DeadLetters, args: &ReplayArgs, origin: &mut Origin) -> Result<Scan, Failure> {
     let selection = Selection::from(&args.select);
     let mut missing = Missing::of(&selection);
-    let (mut wanted, mut done, mut digest) = (IdSet::default(), 0, Xxh3::new());
+    let (mut wanted, mut done, mut has_foreign, mut digest) = (IdSet::default(), 0, false, Xxh3::new());
     let mut chunk = String::new();
     let mut records = letters.records()?;
     while let Some(record) = records.read()? {
@@ -327,10 +333,11 @@ fn scan(letters: &DeadLetters, args: &ReplayArgs, origin: &mut Origin) -> Result
             return Err(Failure::configuration(message).advise("Give the journal of the run that set these rows aside: --journal PATH."));
         }
         chunk = record.chunk;
+        has_foreign |= std::str::from_utf8(&record.raw).is_err();
         wanted.insert(record.id, record.id);
     }
     missing.refuse(letters)?;
-    Ok(Scan { wanted, done, digest: format!("{:016x}", digest.digest()) })
+    Ok(Scan { wanted, done, has_foreign, digest: format!("{:016x}", digest.digest()) })
 }
 
 /// What the journal says of the columns and the machine.

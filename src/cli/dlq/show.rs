@@ -49,7 +49,7 @@ struct Shown<'a> {
     record: &'a DeadRecord,
     time: Option<String>,
     /// Names and values, where both are known; NULL is none.
-    columns: Option<Vec<(String, Option<String>)>>,
+    columns: Option<Vec<(String, Option<Vec<u8>>)>>,
     /// Why the encoding that was asked for is not the row's.
     wrong_encoding: Option<String>,
 }
@@ -63,10 +63,9 @@ impl<'a> Shown<'a> {
             Err(why) => (None, Some(why)),
         };
         let values = copy_fields(text.as_deref().unwrap_or(&record.raw));
-        let columns = fields.filter(|fields| record.form == COPY_ROW && fields.len() == values.len()).map(|fields| {
-            let values = values.into_iter().map(|value| value.map(|value| readable(&value)));
-            fields.iter().map(|field| field.name.clone()).zip(values).collect()
-        });
+        let columns = fields
+            .filter(|fields| record.form == COPY_ROW && fields.len() == values.len())
+            .map(|fields| fields.iter().map(|field| field.name.clone()).zip(values).collect());
         Ok(Shown { record, time: origin.time(record)?, columns, wrong_encoding })
     }
 
@@ -91,7 +90,7 @@ impl<'a> Shown<'a> {
         };
         let width = columns.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         for (name, value) in columns {
-            outln!("    {name:<width$}  {}", value.as_deref().unwrap_or("NULL"));
+            outln!("    {name:<width$}  {}", value.as_deref().map_or("NULL".into(), readable));
         }
     }
 
@@ -102,7 +101,10 @@ impl<'a> Shown<'a> {
             value["time"] = time.as_str().into();
         }
         if let Some(columns) = &self.columns {
-            value["columns"] = columns.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect::<Map<_, _>>().into();
+            // What is no text is shown as it is to people.
+            let text = |value: &Vec<u8>| String::from_utf8(value.clone()).unwrap_or_else(|_| readable(value));
+            let columns = columns.iter().map(|(name, value)| (name.clone(), value.as_ref().map(text).into()));
+            value["columns"] = columns.collect::<Map<_, _>>().into();
         }
         value
     }
