@@ -38,7 +38,7 @@ pub fn why_not_replayable(record: &DeadRecord) -> Option<String> {
         JSON_LINE => {
             serde_json::from_slice::<serde::de::IgnoredAny>(&record.raw).err().map(|error| format!("its row is not JSON: {error}"))
         }
-        other => Some(format!("its row is of the form `{other}`, which cannot be replayed")),
+        other => Some(format!("its row is of the form `{other}`, which no replay knows")),
     }
 }
 
