@@ -233,21 +233,6 @@ fn files_that_are_not_what_they_should_be_are_left_alone() {
     tell("two rows in one", &format!("{}\n", first.replace("\"raw_hex\":\"", "\"raw_hex\":\"310a")), "replay FILE --all --to DIR/x.jsonl");
     tell("cut in an escape", &format!("{}\n", first.replace("7d\"}", "5c\"}")), "replay FILE --all --to DIR/x.jsonl");
     tell("unknown form", &format!("{}\n", first.replace("\"copy\"", "\"csv\"")), "replay FILE --all --to DIR/x.jsonl");
-    std::fs::write(&dead, &whole).unwrap();
-    tell("output there", &whole, "replay FILE --all --to DIR/out.jsonl");
-    tell("no file", &whole, "replay FILE --all --to -");
-    tell("no such definition", &whole, "replay FILE --all --to DIR/x.jsonl --definition DIR/none.json");
-    std::os::unix::fs::symlink(&dead, folder.join("link.dead.jsonl")).unwrap();
-    tell("link", &whole, "drop DIR/link.dead.jsonl 1 --journal DIR/out.jsonl.journal");
-    std::fs::rename(folder.join("link.dead.jsonl"), folder.join("out.jsonl.dead.jsonl.partial")).unwrap();
-    tell("partial", &whole, "drop FILE 1");
-    std::fs::remove_file(folder.join("out.jsonl.dead.jsonl.partial")).unwrap();
-    std::fs::write(folder.join("out.jsonl.dead.jsonl.replay"), "x").unwrap();
-    tell("foreign intent", &whole, "drop FILE 1");
-    std::fs::remove_file(folder.join("out.jsonl.dead.jsonl.replay")).unwrap();
-    tell("missing", &whole, "list DIR/none.dead.jsonl");
-    rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap().execute("UPDATE runs SET phase = 'running'", []).unwrap();
-    tell("unfinished", &whole, "replay FILE --all --to DIR/x.jsonl");
     assert_snapshot!(told, @r"
     cut off: error: [dir]/out.jsonl.dead.jsonl: line 128 is cut off: the file is not whole
 
@@ -265,7 +250,36 @@ fn files_that_are_not_what_they_should_be_are_left_alone() {
     cut in an escape: error: [dir]/out.jsonl.dead.jsonl: record 1 cannot be replayed: its row ends in the middle of an escape
 
     unknown form: error: [dir]/out.jsonl.dead.jsonl: record 1 cannot be replayed: its row is of the form `csv`, which no replay knows
+    ");
+}
 
+#[test]
+fn what_must_not_be_touched_is_refused() {
+    let (_database, folder) = set_aside();
+    let dead = folder.join("out.jsonl.dead.jsonl");
+    let whole = folder.read("out.jsonl.dead.jsonl");
+    let mut told = String::new();
+    let mut tell = |what: &str, content: &str, words: &str| {
+        std::fs::write(&dead, content).unwrap();
+        let refused = refused(dlq(&folder, words), 78, &folder);
+        let _ = writeln!(told, "{what}: {refused}");
+        assert_eq!(std::fs::read_to_string(&dead).unwrap(), content, "{what}");
+    };
+    tell("output there", &whole, "replay FILE --all --to DIR/out.jsonl");
+    tell("no file", &whole, "replay FILE --all --to -");
+    tell("no such definition", &whole, "replay FILE --all --to DIR/x.jsonl --definition DIR/none.json");
+    std::os::unix::fs::symlink(&dead, folder.join("link.dead.jsonl")).unwrap();
+    tell("link", &whole, "drop DIR/link.dead.jsonl 1 --journal DIR/out.jsonl.journal");
+    std::fs::rename(folder.join("link.dead.jsonl"), folder.join("out.jsonl.dead.jsonl.partial")).unwrap();
+    tell("partial", &whole, "drop FILE 1");
+    std::fs::remove_file(folder.join("out.jsonl.dead.jsonl.partial")).unwrap();
+    std::fs::write(folder.join("out.jsonl.dead.jsonl.replay"), "x").unwrap();
+    tell("foreign intent", &whole, "drop FILE 1");
+    std::fs::remove_file(folder.join("out.jsonl.dead.jsonl.replay")).unwrap();
+    tell("missing", &whole, "list DIR/none.dead.jsonl");
+    rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap().execute("UPDATE runs SET phase = 'running'", []).unwrap();
+    tell("unfinished", &whole, "replay FILE --all --to DIR/x.jsonl");
+    assert_snapshot!(told, @r"
     output there: error: [dir]/out.jsonl exists; give another --to
 
     no file: error: --to - is no file: which rows got through has to be known when they are marked
@@ -403,19 +417,43 @@ fn a_chunk_that_is_given_up_is_no_larger_in_memory_than_before() {
     assert!(size >= 30 && peak < 40, "{peak} MiB for {size} MiB of records");
 }
 
+#[cfg(feature = "failpoints")]
+fn replay(folder: &Folder, to: &str) -> std::process::Command {
+    let mut command = crate::support::program::sluicegate();
+    let (file, to, journal) = (folder.text("out.jsonl.dead.jsonl"), folder.text(to), folder.text("out.jsonl.journal"));
+    command.args(["dlq", "replay", &file, "--all", "--encoding", "latin1", "--quiet", "--to", &to, "--journal", &journal]);
+    command
+}
+
+#[cfg(feature = "failpoints")]
+fn status(folder: &Folder) -> Vec<String> {
+    items(dlq(folder, "list FILE --format jsonl")).iter().map(|item| item["status"].to_string()).collect()
+}
+
+/// A crash, and then a replay into another output: what the first has is marked first, and is not in the second.
+#[cfg(feature = "failpoints")]
+fn into_another_output(folder: &Folder, place: &str, expected: &str) {
+    replay(folder, "x.jsonl").env("SLUICEGATE_CRASH_AT", place).output().unwrap();
+    let has_first = folder.join("x.jsonl").exists();
+    let other = replay(folder, "y.jsonl").output().unwrap();
+    let stderr = String::from_utf8_lossy(&other.stderr);
+    if other.status.code() == Some(78) {
+        assert!(stderr.contains("was cut off just before its end"), "{place}: {stderr}");
+        replay(folder, "x.jsonl").output().unwrap();
+        assert_eq!(folder.read("x.jsonl"), expected, "{place}");
+    } else {
+        assert_eq!(other.status.code(), Some(3), "{place}: {stderr}");
+        assert_eq!(folder.read("y.jsonl"), if has_first { "" } else { expected }, "{place}");
+    }
+    assert_eq!(status(folder).iter().filter(|status| *status == "\"pending\"").count(), 2, "{place}");
+}
+
 /// Crashed at every place at which a replay makes something durable, and gone on with: every row is in one output, once.
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_replay_that_crashes_anywhere_loses_and_doubles_nothing() {
     use std::os::unix::process::ExitStatusExt;
     let (_database, folder) = set_aside();
-    let replay = |folder: &Folder, to: &str| {
-        let mut command = crate::support::program::sluicegate();
-        let (file, to, journal) = (folder.text("out.jsonl.dead.jsonl"), folder.text(to), folder.text("out.jsonl.journal"));
-        command.args(["dlq", "replay", &file, "--all", "--encoding", "latin1", "--quiet", "--to", &to, "--journal", &journal]);
-        command.stderr(Stdio::piped());
-        command
-    };
     let copy = || {
         let copy = Folder::new();
         for name in ["out.jsonl.dead.jsonl", "out.jsonl.journal"] {
@@ -437,8 +475,6 @@ fn a_replay_that_crashes_anywhere_loses_and_doubles_nothing() {
     let undisturbed = copy();
     ran(replay(&undisturbed, "x.jsonl").env("SLUICEGATE_CRASH_LOG", undisturbed.join("log"))).expect(3);
     let expected = (undisturbed.read("x.jsonl"), undisturbed.read("x.jsonl.dead.jsonl"));
-    let status =
-        |folder: &Folder| items(dlq(folder, "list FILE --format jsonl")).iter().map(|item| item["status"].to_string()).collect::<Vec<_>>();
     let marks = status(&undisturbed);
     assert_eq!((expected.0.lines().count(), expected.1.lines().count()), (126, 2));
     let log = undisturbed.read("log");
@@ -463,23 +499,7 @@ fn a_replay_that_crashes_anywhere_loses_and_doubles_nothing() {
             // A journal that was closed by a crash keeps its log.
             let names: Vec<String> = folder.names().into_iter().filter(|name| !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
             assert_eq!(names, ["out.jsonl.dead.jsonl", "out.jsonl.journal", "x.jsonl", "x.jsonl.dead.jsonl", "x.jsonl.journal"], "{place}");
-
-            // Into another output: what the first has is marked first, and is not in the second.
-            let folder = copy();
-            replay(&folder, "x.jsonl").env("SLUICEGATE_CRASH_AT", &place).output().unwrap();
-            let other = replay(&folder, "y.jsonl").output().unwrap();
-            let has_first = folder.join("x.jsonl").exists();
-            if other.status.code() == Some(78) {
-                let stderr = String::from_utf8_lossy(&other.stderr);
-                assert!(has_first && stderr.contains("was cut off just before its end"), "{place}: {stderr}");
-                replay(&folder, "x.jsonl").output().unwrap();
-            } else {
-                assert_eq!(other.status.code(), Some(3), "{place}: {}", String::from_utf8_lossy(&other.stderr));
-                let second = folder.read("y.jsonl");
-                assert_eq!(second, if has_first { "" } else { &expected.0 }, "{place}");
-            }
-            let pending = status(&folder).iter().filter(|status| *status == "\"pending\"").count();
-            assert_eq!(pending, 2, "{place}");
+            into_another_output(&copy(), &place, &expected.0);
         }
     }
     println!("{crashes} crashes of a replay: nothing lost, nothing doubled");
