@@ -1,5 +1,6 @@
 //! What the command line looks like.
 
+use super::dlq::args::DlqArgs;
 use super::progress::When;
 use super::values::{duration, size};
 use crate::chunk::ChunkId;
@@ -61,6 +62,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Read an output again and compare it with its journal. Exit code 1 if something differs.
     Verify(VerifyArgs),
+    /// List, show, replay or drop rows that were set aside.
+    Dlq(DlqArgs),
     /// Check definitions; prints every finding with file, line and column.
     Check(CheckArgs),
     /// Draw a definition, with the figures of a run if there is a journal.
@@ -419,7 +422,8 @@ pub enum Consistency {
     Mixed,
 }
 
-fn mode(text: &str) -> Result<u32, String> {
+/// Reads `--mode`.
+pub fn mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| format!("`{text}` is no mode; write 600 or 644"))
 }
 

@@ -2,7 +2,7 @@
 
 mod report;
 mod resume;
-mod target;
+pub(in crate::cli) mod target;
 
 use super::args::{ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};
@@ -17,12 +17,11 @@ use crate::definitions;
 use crate::engine::{GroupLimits, Orchestrator, Patience, RunError, RunReport, Running};
 use crate::export::{Settings, orchestrator_of};
 use crate::fsm::Definition;
-
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
 use crate::source::postgres::{
-    ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
-    identifier_list,
+    COPY_ROW, ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection,
+    Session, identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
 use resume::Begin;
@@ -446,6 +445,7 @@ impl<'a> Job<'a> {
     fn record(&self, session: &Session, export: &Export, target: &Target, limits: ChunkLimits, mixed: bool) -> RunRecord {
         let mut settings = self.output_settings(export, target);
         settings["chunk"] = json!({ "bytes": limits.bytes, "rows": (limits.rows < u64::MAX).then_some(limits.rows) });
+        settings["rows"] = json!({ "form": COPY_ROW, "columns": export.fields() });
         let mut snapshot = json!(session.snapshot());
         if mixed {
             snapshot["mixed"] = true.into();

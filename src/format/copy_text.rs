@@ -9,10 +9,12 @@
 
 use super::Output;
 use super::json_text::{Cursor, FieldMarks, Stop, StringMarks, quoted};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How a column's text becomes a JSON value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Digits as they come: `int2`, `int4`, `int8`.
     Integer,
@@ -37,6 +39,15 @@ pub enum Kind {
     },
     /// Elements with blanks between them: `int2vector`, `oidvector`.
     Vector(Box<Kind>),
+}
+
+/// A column of rows in this format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Its name, which becomes the key.
+    pub name: String,
+    /// What its text means.
+    pub kind: Kind,
 }
 
 /// A row that is not what its columns say.
@@ -290,6 +301,22 @@ fn unescaped(code: u8) -> u8 {
         b'v' => 0x0b,
         other => other,
     }
+}
+
+/// A field without its escapes.
+pub(super) fn plain_field(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut bytes = field.iter();
+    while let Some(&byte) = bytes.next() {
+        let escaped = if byte == b'\\' { bytes.next() } else { None };
+        plain.push(escaped.map_or(byte, |code| unescaped(*code)));
+    }
+    plain
+}
+
+/// The values of a row (without its line feed), `None` for NULL.
+pub fn values(row: &[u8]) -> Vec<Option<Vec<u8>>> {
+    row.split(|byte| *byte == b'\t').map(|field| (field != b"\\N").then(|| plain_field(field))).collect()
 }
 
 /// Sets `plain` to the field without its escapes; returns where its end mark is.

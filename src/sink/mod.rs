@@ -10,7 +10,9 @@ pub(crate) mod output_file;
 mod stream;
 
 #[cfg(unix)]
-pub use dead_letter::{DeadLetterSink, ToRows};
+pub use dead_letter::{
+    DeadLetterSink, DeadLetters, DeadRecord, Fate, IdSet, Intent, ParseIdsError, Records, Replayed, ToRows, write_records,
+};
 pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::{FileSink, output_names};

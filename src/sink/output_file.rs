@@ -288,7 +288,7 @@ impl OutputFile {
 }
 
 /// Makes the name of the file at `path` durable.
-fn sync_folder(path: &Path) -> Result<(), Trouble> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), Trouble> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| io_trouble(path, "its directory cannot be synced", error))

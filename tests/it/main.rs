@@ -3,6 +3,7 @@
 mod commands;
 mod connect;
 mod diagram;
+mod dlq;
 mod docs;
 mod engine;
 mod export;

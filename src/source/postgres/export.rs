@@ -5,7 +5,7 @@ use super::pattern::NamePattern;
 use super::session::{RowSecurity, Session};
 use super::sql::{fragment, identifier, qualified, shown};
 use super::types::{Form, Types};
-use crate::format::copy_text::{Kind, RowEncoder};
+use crate::format::copy_text::{Field, Kind, RowEncoder};
 use crate::trouble::{Trouble, TroubleKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -138,6 +138,12 @@ impl Export {
     /// Encodes the rows as they come.
     pub fn encoder(&self) -> RowEncoder {
         RowEncoder::new(self.columns.iter().map(String::as_str).zip(self.kinds.iter().cloned()))
+    }
+
+    /// What the rows look like as they come: what it takes to read them without the server.
+    pub fn fields(&self) -> Vec<Field> {
+        let field = |(name, kind): (&String, &Kind)| Field { name: name.clone(), kind: kind.clone() };
+        self.columns.iter().zip(&self.kinds).map(field).collect()
     }
 
     fn of_query(session: &mut Session, sql: &str, request: &Request) -> Result<Export, Trouble> {
