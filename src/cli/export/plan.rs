@@ -84,6 +84,11 @@ fn at_target(job: &Job<'_>, session: &Session, export: &mut Export, target: &Tar
     }
 }
 
+/// `1 row`, `2 rows`.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", show_count(count)) }
+}
+
 impl Plan {
     /// Rows to be expected: as the server's statistics have it, else by the sample.
     fn rows(&self) -> Option<u64> {
@@ -129,15 +134,15 @@ impl Plan {
         let Plan { export, at_target, sample } = self;
         let about =
             |number: Option<u64>, shown: fn(u64) -> String| number.map_or("unknown".into(), |number| format!("about {}", shown(number)));
-        let ranges = show_count(export.ranges.len() as u64);
+        let ranges = |what: &str| counted(export.ranges.len() as u64, what);
         let connections = match self.connections(job) {
             1 => "one connection".to_owned(),
             several => format!("{several} connections"),
         };
         let (mode, moment) = match &export.mode {
-            ReadMode::Pages => (format!("{ranges} page ranges"), None),
+            ReadMode::Pages => (ranges("page range"), None),
             ReadMode::Keyset { key } => {
-                (format!("{ranges} ranges of the key {}", show_key(key)), Some("each range at a moment of its own"))
+                (format!("{} of the key {}", ranges("range"), show_key(key)), Some("each range at a moment of its own"))
             }
             ReadMode::OneLane { reason } => (format!("one statement, because {reason}"), None),
         };
@@ -157,7 +162,7 @@ impl Plan {
         outln!("  columns    {}", export.columns.join(", "));
         outln!("  rows       {}", about(self.rows(), show_count));
         outln!("  table      {}", show_size(export.bytes));
-        let measured = format!("an estimate by {} rows that became {}", show_count(sample.rows), show_size(sample.output_bytes));
+        let measured = format!("an estimate: {} became {}", counted(sample.rows, "row"), show_size(sample.output_bytes));
         outln!("  output     {}, {measured}", about(self.output_bytes(), show_size));
         outln!("  resumable  {}", self.resumable(job, target));
         outln!("  at target  {}", at_target.shown);

@@ -148,8 +148,8 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
 fn accept(job: &Job<'_>, table: &mut Table, change: &str) -> Result<(), Failure> {
     let shown = table.export.shown();
     let refuse = |why: String| {
-        let advice = "--fresh exports it anew under one snapshot; --consistency mixed goes on all the same, and rows may be lost or doubled. An \
-             export begun with --consistency keyset can be gone on with whatever changes.";
+        let advice =
+            "--fresh exports it anew under one snapshot; --consistency mixed goes on all the same, and rows may be lost or doubled.";
         Err(Failure::configuration(why).advise(advice))
     };
     if job.args.consistency != Consistency::Mixed {

@@ -42,8 +42,8 @@ impl Default for ChunkLimits {
 /// What an earlier run has seen of a chunk: its rows, its bytes and their digest.
 pub type Seen = (u64, usize, Option<u64>);
 
-/// Chunks that a sample has at most.
-const MOST_SAMPLED: u64 = 16;
+/// A sample ends with the chunk that makes it larger than this, as the server sends it: most ranges are smaller.
+const SAMPLED_BYTES: usize = 4 << 20;
 
 /// What a look into one range found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,8 +165,8 @@ impl CopySource {
         self.connections
     }
 
-    /// Reads the range in the middle, or the first chunk where there is one range only, and makes of it what would be written: a proof
-    /// that the export can be begun, and a measure.
+    /// Reads the range in the middle, or the beginning of a large one, and makes of it what would be written: a proof that the export can
+    /// be begun, and a measure.
     ///
     /// # Errors
     /// When it cannot.
@@ -176,13 +176,15 @@ impl CopySource {
         let queue = Arc::new(Mutex::new(VecDeque::from([ranges / 2])));
         let mut lane = CopyLane::new(self, 0, self.limits, &queue);
         let mut sample = Sample { ranges, ..Sample::default() };
+        let mut bytes = 0;
         loop {
             match lane.read(&budget, &Stop::default())? {
                 Read::Chunk(chunk) => {
                     sample.rows += chunk.payload.rows();
                     sample.output_bytes += transcoder.measure(&chunk.payload)?;
                     sample.chunks += 1;
-                    if sample.chunks == MOST_SAMPLED {
+                    bytes += chunk.payload.bytes();
+                    if bytes > SAMPLED_BYTES {
                         return Ok(sample);
                     }
                 }

@@ -12,21 +12,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A network between the program and a server, that breaks as it is told.
-struct Network {
+pub(super) struct Network {
     port: u16,
 }
 
 /// What it does to bytes on their way from the server.
 #[derive(Clone, Copy)]
-struct Faults {
+pub(super) struct Faults {
     /// All connections are cut whenever so many bytes have come through.
-    cut_every: u64,
+    pub cut_every: u64,
     /// After every 64 KiB, it waits.
-    pause: Duration,
+    pub pause: Duration,
 }
 
 impl Network {
-    fn to(server: u16, faults: Faults) -> Network {
+    pub fn to(server: u16, faults: Faults) -> Network {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let wire = Arc::new(Wire { through: AtomicU64::new(0), ends: Mutex::default(), faults });
@@ -41,7 +41,7 @@ impl Network {
         Network { port }
     }
 
-    fn export(&self, database: &Database<'_>, arguments: &str) -> std::process::Command {
+    pub fn export(&self, database: &Database<'_>, arguments: &str) -> std::process::Command {
         let mut command = sluicegate();
         let from = format!("host=127.0.0.1 port={} user=postgres dbname={}", self.port, database.name());
         command.args(["export", "--from", &from]).args(arguments.split_whitespace());
