@@ -184,7 +184,7 @@ impl<'a> Job<'a> {
 
     /// Exports all tables under one snapshot, or by key. `done` counts chunks that have come to their end.
     fn run(&self, session: &mut Session, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
-        let exports = Export::outline(session, &selection(self.args)?, &self.request(targets)?)?;
+        let exports = self.outline(session, targets)?;
         if self.by_key() {
             session.release()?;
         }
@@ -248,6 +248,22 @@ impl<'a> Job<'a> {
             report::print_json(&reports, self.args.to == "-");
         }
         Ok(exit)
+    }
+
+    /// Looks up what is to be read. Under another snapshot, if a table was rewritten just now.
+    fn outline(&self, session: &mut Session, targets: &Targets) -> Result<Vec<Export>, Failure> {
+        let (selection, request) = (selection(self.args)?, self.request(targets)?);
+        let mut tries = 0;
+        loop {
+            match Export::outline(session, &selection, &request) {
+                Err(trouble) if trouble.is_passing() && tries < MOST_STALLED => {
+                    tracing::info!("{trouble}: taking another");
+                    tries += 1;
+                    *session = Session::open(&self.connector, self.row_security())?;
+                }
+                result => return Ok(result?),
+            }
+        }
     }
 
     /// Claims what earlier runs have begun.

@@ -112,7 +112,8 @@ impl Export {
     /// Looks up what a selection means, one export for each table.
     ///
     /// # Errors
-    /// When something does not exist, may not be read, or is not SQL.
+    /// When something does not exist, may not be read, or is not SQL; passing trouble when a table was rewritten since the session's
+    /// snapshot was taken, so that another session is needed.
     pub fn plan(session: &mut Session, selection: &Selection, request: &Request) -> Result<Vec<Export>, Trouble> {
         let mut exports = Export::outline(session, selection, request)?;
         exports.iter_mut().try_for_each(|export| export.cut_by_key(session))?;
@@ -174,6 +175,7 @@ impl Export {
         let list = select_list(&aliases, &forms);
         let statement = Statement { list, from, request };
         statement.check(session)?;
+        session.lock(&statement.select())?;
         let reason = "it is a query".to_owned();
         Ok(Export {
             name: "query".into(),
@@ -214,6 +216,7 @@ impl Export {
             let keys = Keys::of(session, &mut relation, request, choice, statement.list, &names(&columns))?;
             return Ok(Export::by_key(&relation, &columns, &forms, keys, request));
         }
+        session.lock(&statement.select())?;
         let relation = &relation;
         let heaps = match heaps(session, relation, request)? {
             Ok(heaps) => heaps,

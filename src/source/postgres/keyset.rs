@@ -263,10 +263,6 @@ impl Keys {
         format!("{}.{}", self.table(), identifier(name))
     }
 
-    fn columns(&self) -> String {
-        self.key.columns.iter().map(|column| self.column(column)).collect::<Vec<_>>().join(", ")
-    }
-
     /// The ranges between the bounds.
     pub fn ranges(&self, cut: &KeyCut) -> Vec<Range> {
         let count = cut.bounds.len() as u64 + 1;
@@ -281,18 +277,20 @@ impl Keys {
         (0..u32::try_from(count).unwrap_or(u32::MAX)).map(range).collect()
     }
 
+    /// Statements that read the rows of a range one behind the other, in order.
     fn sql(&self, from: Option<&[String]>, to: Option<&[String]>) -> String {
-        let columns = self.columns();
-        let values = |bound: &[String]| {
-            let value = |(text, kind): (&String, &String)| format!("{}::{kind}", literal(text));
-            bound.iter().zip(&self.key.types).map(value).collect::<Vec<_>>().join(", ")
+        let columns: Vec<String> = self.key.columns.iter().map(|column| self.column(column)).collect();
+        let typed = |bound: &[String]| -> Vec<String> {
+            bound.iter().zip(&self.key.types).map(|(text, kind)| format!("{}::{kind}", literal(text))).collect()
         };
-        let mut conditions = Vec::new();
-        conditions.extend(from.map(|bound| format!("({columns}) >= ({})", values(bound))));
-        conditions.extend(to.map(|bound| format!("({columns}) < ({})", values(bound))));
-        conditions.extend(self.filter.as_ref().map(|filter| fragment(filter)));
-        let condition = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        format!("COPY (SELECT {} FROM {}{condition} ORDER BY {columns}) TO STDOUT", self.list, self.table())
+        let (from, to) = (from.map(typed), to.map(typed));
+        let statement = |mut conditions: Vec<String>| {
+            conditions.extend(self.filter.as_ref().map(|filter| fragment(filter)));
+            let condition = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+            let (list, table, order) = (&self.list, self.table(), columns.join(", "));
+            format!("COPY (SELECT {list} FROM {table}{condition} ORDER BY {order}) TO STDOUT")
+        };
+        pieces(&columns, from.as_deref(), to.as_deref()).into_iter().map(statement).collect::<Vec<_>>().join("; ")
     }
 
     /// `orders where 100 <= id < 200`.
@@ -303,6 +301,43 @@ impl Keys {
         }
         text
     }
+}
+
+/// Takes a range of a key of several columns apart into pieces that an index can be read by: each has fixed values for the first columns
+/// and a range for the next one. `(1, 5) <= (a, b) < (4, 2)` is `a = 1 AND b >= 5`, then `1 < a < 4`, then `a = 4 AND b < 2`.
+///
+/// As it stands the server would read such a range with its index up to the end of `a = 4`, however many rows that are.
+fn pieces(columns: &[String], from: Option<&[String]>, to: Option<&[String]>) -> Vec<Vec<String>> {
+    let last = columns.len() - 1;
+    // Values of one text are equal; others may be so too, and are taken care of below.
+    let shared = from.zip(to).map_or(0, |(from, to)| from.iter().zip(to).take_while(|(from, to)| from == to).count()).min(last);
+    let equal = |bound: &[String], to: usize| -> Vec<String> {
+        columns.iter().zip(bound).take(to).map(|(column, value)| format!("{column} = {value}")).collect()
+    };
+    let above = |from: &[String], place: usize| {
+        let than = if place == last { ">=" } else { ">" };
+        format!("{} {than} {}", columns[place], from[place])
+    };
+    let mut pieces = Vec::new();
+    for place in (shared + 1..=last).rev() {
+        let Some(from) = from else { continue };
+        let mut piece = equal(from, place);
+        piece.push(above(from, place));
+        piece.extend(to.map(|to| format!("({}) < ({})", columns.join(", "), to.join(", "))));
+        pieces.push(piece);
+    }
+    let mut middle = from.map_or(Vec::new(), |from| equal(from, shared));
+    middle.extend(from.map(|from| above(from, shared)));
+    middle.extend(to.map(|to| format!("{} < {}", columns[shared], to[shared])));
+    pieces.push(middle);
+    for place in shared + 1..=last {
+        let Some(to) = to else { continue };
+        let mut piece = equal(to, place);
+        piece.push(format!("{} < {}", columns[place], to[place]));
+        piece.extend(from.map(|from| format!("{} > {}", columns[shared], from[shared])));
+        pieces.push(piece);
+    }
+    pieces
 }
 
 /// `100 <= id < 200`, as people write it.
@@ -359,6 +394,26 @@ mod tests {
             shown_range(&pair, Some(&bound(&["1", "x\ny"])), Some(&bound(&["2", &"z".repeat(60)]))),
             format!("(1, x y) <= (a, b) < (2, {}…)", "z".repeat(40))
         );
+    }
+
+    #[test]
+    fn ranges_of_several_columns_are_taken_apart() {
+        let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
+        let shown = |columns: &str, from: Option<&str>, to: Option<&str>| {
+            let (from, to) = (from.map(words), to.map(words));
+            let pieces = pieces(&words(columns), from.as_deref(), to.as_deref());
+            pieces.iter().map(|piece| piece.join(" & ")).collect::<Vec<_>>()
+        };
+        assert_eq!(shown("a", None, None), [""]);
+        assert_eq!(shown("a", Some("1"), Some("2")), ["a >= 1 & a < 2"]);
+        assert_eq!(shown("a b", Some("1 5"), Some("1 9")), ["a = 1 & b >= 5 & b < 9"]);
+        assert_eq!(shown("a b", None, Some("4 2")), ["a < 4", "a = 4 & b < 2"]);
+        assert_eq!(shown("a b", Some("1 5"), None), ["a = 1 & b >= 5", "a > 1"]);
+        let both = ["a = 1 & b >= 5 & (a, b) < (4, 2)", "a > 1 & a < 4", "a = 4 & b < 2 & a > 1"];
+        assert_eq!(shown("a b", Some("1 5"), Some("4 2")), both);
+        let three = ["a = 0 & b = 1 & c >= 5 & (a, b, c) < (0, 4, 2)", "a = 0 & b > 1 & b < 4", "a = 0 & b = 4 & c < 2 & b > 1"];
+        assert_eq!(shown("a b c", Some("0 1 5"), Some("0 4 2")), three);
+        assert_eq!(shown("a b c", Some("0 1 5"), None), ["a = 0 & b = 1 & c >= 5", "a = 0 & b > 1", "a > 0"]);
     }
 
     #[test]

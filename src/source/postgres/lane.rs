@@ -439,7 +439,8 @@ fn read_otherwise(range: &Range, by_key: bool) -> Trouble {
 fn told(message: &[u8], taken: &mut Taken, guard: Option<&Guard>) -> Result<bool, Failure> {
     let message = Message::parse(message)?;
     if let Some(rows) = message.copied_rows() {
-        taken.told = Some(rows);
+        // A range may take several statements.
+        taken.told = Some(taken.told.unwrap_or(0) + rows);
     }
     match message {
         Message::Error(error) => Err(WireError::Server(error).into()),

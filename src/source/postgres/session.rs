@@ -3,7 +3,7 @@
 use super::connect::{ConnectError, ConnectErrorKind, Connector};
 use super::conninfo::ConnInfo;
 use super::export::ReadMode;
-use super::sql::literal;
+use super::sql::{literal, shown};
 use crate::trouble::{Trouble, TroubleKind};
 use postgres::{Client, SimpleQueryMessage};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ const PINNED: &[(&str, &str)] = &[
 /// What else is pinned where pages are read by number: a filter must not make the planner use an index and visit them in another order.
 const PINNED_FOR_PAGES: &[(&str, &str)] = &[("enable_indexscan", "off"), ("enable_indexonlyscan", "off"), ("enable_bitmapscan", "off")];
 
-/// And where ranges of a key are: what is known of a key of several columns is too little for the planner to see how small a range is.
+/// And where ranges of a key are: the planner must not read the whole table for one, whatever its statistics make it believe.
 const PINNED_FOR_KEYS: &[(&str, &str)] = &[("enable_seqscan", "off")];
 
 /// What to do about policies that would hide rows.
@@ -199,6 +199,30 @@ impl Session {
             let _ = run(&mut self.client, "ROLLBACK", doing);
         }
         answer
+    }
+
+    /// Locks everything that `select` reads, so that nobody rewrites it while the snapshot is held, and makes sure that nobody has just
+    /// done so: an `ALTER TABLE` that makes a new file marks every row in it as its own, and a snapshot from before sees none of them.
+    ///
+    /// # Errors
+    /// Passing trouble when somebody has: a new session sees the rows.
+    pub(super) fn lock(&mut self, select: &str) -> Result<(), Trouble> {
+        // Planning takes the locks, and nothing is run.
+        self.ask(&format!("EXPLAIN {select}"), "use this SQL")?;
+        // What the catalog says under the snapshot, against the file in use now.
+        let rewritten = "SELECT n.nspname, c.relname FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.relfilenode <> 0
+                AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+                AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid) LIMIT 1";
+        match self.ask(rewritten, "look whether tables were rewritten")?.as_slice() {
+            [] => Ok(()),
+            [row, ..] => {
+                let name = shown(row[0].as_deref().unwrap_or_default(), row[1].as_deref().unwrap_or_default());
+                let message = format!("{name} was rewritten after the snapshot was taken, which may not see its rows");
+                Err(Trouble::passing(TroubleKind::Unavailable, message))
+            }
+        }
     }
 
     /// Names and type ids of a query's columns. The query is not run.

@@ -87,14 +87,10 @@ fn key_ranges_are_what_the_server_has_in_the_order_of_the_key() {
     assert_same(&folder.read("out.jsonl"), &expected);
 }
 
-/// Keys of many kinds, random and awkward, alone and together; the bounds go through text and back.
-#[test]
-fn keys_of_every_kind_make_ranges() {
-    let seed: [u8; 32] = std::array::from_fn(|_| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8) as u8);
-    println!("seed {seed:?}");
-    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+/// Columns that are keys, alone or with others: name, type, and a strategy for their values.
+fn key_columns() -> Vec<(&'static str, &'static str, BoxedStrategy<String>)> {
     let text = awkward().prop_map(|text| literal(&text)).boxed();
-    let columns: Vec<(&str, &str, BoxedStrategy<String>)> = vec![
+    vec![
         ("plain", "text", text.clone()),
         ("\"Wört \"\" x\"", "text COLLATE \"und-x-icu\"", text.clone()),
         ("short", "char(300)", text),
@@ -126,8 +122,19 @@ fn keys_of_every_kind_make_ranges() {
                 .boxed(),
         ),
         ("to_json", "pair", (any::<i8>(), awkward()).prop_map(|(a, b)| format!("ROW({a}, {})::pair", literal(&b))).boxed()),
+        // Equal by other names.
+        ("few", "numeric", proptest::sample::select(vec!["'1'", "'1.0'", "'1.00'", "'-2'"]).prop_map(ToOwned::to_owned).boxed()),
         ("mood", "mood", proptest::sample::select(vec!["'sad'", "'it''s ok'", "'glad'"]).prop_map(ToOwned::to_owned).boxed()),
-    ];
+    ]
+}
+
+/// Keys of many kinds, random and awkward, alone and together; the bounds go through text and back.
+#[test]
+fn keys_of_every_kind_make_ranges() {
+    let seed: [u8; 32] = std::array::from_fn(|_| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8) as u8);
+    println!("seed {seed:?}");
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let columns = key_columns();
     let names: Vec<&str> = columns.iter().map(|(name, ..)| *name).collect();
     let mut line = || {
         let values = columns.iter().map(|(_, kind, values)| {
@@ -141,16 +148,24 @@ fn keys_of_every_kind_make_ranges() {
     let defined: Vec<String> = columns.iter().map(|(name, kind, _)| format!("{name} {kind} NOT NULL")).collect();
     // A page for each row, so that few rows are several ranges.
     let filler = "filler text NOT NULL DEFAULT repeat('x', 4100)";
-    let unique: Vec<String> = names.iter().filter(|name| **name != "mood").map(|name| format!("UNIQUE ({name})")).collect();
+    let unique: Vec<String> = names.iter().filter(|name| !["mood", "few"].contains(name)).map(|name| format!("UNIQUE ({name})")).collect();
     database.psql(&format!(
         "CREATE TYPE pair AS (a int, b text); CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'glad'); SET timezone = 'UTC';
-         CREATE TABLE t ({}, {filler}, {}, UNIQUE (mood, number), UNIQUE (span, plain)); ALTER TABLE t ALTER filler SET STORAGE PLAIN; {}",
+         CREATE TABLE t ({}, {filler}, {}, UNIQUE (mood, number), UNIQUE (few, mood, whole), UNIQUE (span, plain)); ALTER TABLE t ALTER filler SET STORAGE PLAIN; {}",
         defined.join(", "),
         unique.join(", "),
         lines.join("\n")
     ));
     let list = names.join(", ");
-    for key in names.iter().map(|name| if *name == "mood" { "number, mood" } else { name }).chain(["plain, span"]) {
+    for key in names
+        .iter()
+        .map(|name| match *name {
+            "mood" => "number, mood",
+            "few" => "few, mood, whole",
+            alone => alone,
+        })
+        .chain(["plain, span"])
+    {
         let folder = Folder::new();
         let to = folder.text("out.jsonl");
         ran(export(&database, &format!("--table t --to {to} {SMALL}")).args(["--columns", &list, "--key", key])).expect(0);
@@ -497,17 +512,20 @@ fn settled_text(text: &str, folder: &Folder, database: &Database<'_>) -> String 
     lines.map(|line| line + "\n").collect()
 }
 
+/// A plan, which must leave nothing behind.
+fn planned(database: &Database<'_>, folder: &Folder, words: &str) -> String {
+    let names = folder.names();
+    let ran = ran(&mut export(database, &format!("{words} --connections 2 --plan"))).expect(0);
+    assert_eq!((folder.names(), ran.stderr.as_str()), (names, ""));
+    settled_text(ran.text(), folder, database)
+}
+
 #[test]
 fn a_plan_says_what_would_be_done_and_does_nothing() {
     let database = database();
     database.psql("CREATE VIEW v AS TABLE t; CREATE TABLE never (id int PRIMARY KEY); INSERT INTO never VALUES (1)");
     let folder = Folder::new();
-    let plan = |words: &str| {
-        let names = folder.names();
-        let ran = ran(&mut export(&database, &format!("{words} --connections 2 --plan"))).expect(0);
-        assert_eq!((folder.names(), ran.stderr.as_str()), (names, ""));
-        settled_text(ran.text(), &folder, &database)
-    };
+    let plan = |words: &str| planned(&database, &folder, words);
     let to = format!("--to {}", folder.text("out.jsonl"));
     assert_snapshot!(plan(&format!("--table t --consistency keyset {to}")), @"
     t -> [dir]/out.jsonl
@@ -565,6 +583,14 @@ fn a_plan_says_what_would_be_done_and_does_nothing() {
       at target  nothing
     Nothing was written.
     ");
+}
+
+#[test]
+fn a_plan_says_what_is_at_the_target() {
+    let database = database();
+    let folder = Folder::new();
+    let plan = |words: &str| planned(&database, &folder, words);
+    let to = format!("--to {}", folder.text("out.jsonl"));
     let child = command(&database, &folder, "--buffered --connections 1").stderr(Stdio::null()).spawn().unwrap();
     kill_at(child, &folder, "out.jsonl.partial", 6 << 20);
     let words = format!("--table t --consistency keyset {to}");
