@@ -285,9 +285,14 @@ pub struct ExportArgs {
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = RowSecurityArg::Refuse)]
     pub row_security: RowSecurityArg,
 
-    /// What to do when the table has changed since an export was begun that is to be gone on with.
+    /// Which moment the rows are of, and what to do when the table has changed since an export was begun that is to be gone on with.
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = Consistency::Snapshot, value_name = "MODE")]
     pub consistency: Consistency,
+
+    /// With --consistency keyset: the columns of the unique index that makes the ranges, separated by commas [default: the primary key,
+    /// else the smallest unique index that can].
+    #[arg(help_heading = "What is read", long, value_name = "COLUMNS")]
+    pub key: Option<String>,
 
     /// Stop, resumable, when the snapshot has been held for so long: it keeps the server from cleaning up.
     #[arg(help_heading = "What is read", long, value_name = "TIME", value_parser = duration)]
@@ -369,9 +374,9 @@ pub struct ExportArgs {
     #[arg(help_heading = "How it runs", long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub chunk_rows: Option<u64>,
 
-    /// Connect, plan, read one chunk, write nothing.
-    #[arg(help_heading = "How it runs", long)]
-    pub dry_run: bool,
+    /// Write nothing; say how it would be read, how much is to be expected, and what is at the target already. Reads one range to know.
+    #[arg(help_heading = "How it runs", long, visible_alias = "dry-run")]
+    pub plan: bool,
 
     /// Whether to show a live line.
     #[arg(help_heading = "What is told", long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
@@ -401,6 +406,7 @@ const EXPORT_EXAMPLES: &str = concat!(
   sluicegate export --table 'sales.*' --to 'dump/{schema}.{table}.jsonl.zst'
   sluicegate export --table events --where \"ts >= '2026-01-01'\" --to - | jq .id
   sluicegate export --query 'SELECT id, total FROM orders JOIN ...' --to totals.jsonl.gz
+  sluicegate export --table events --to events.jsonl.zst --consistency keyset --plan
   sluicegate export --table big --to 'parts/big-",
     lane_number!(),
     ".jsonl' --connections 8 --memory-limit 256MiB"
@@ -418,6 +424,9 @@ pub enum RowSecurityArg {
 pub enum Consistency {
     /// Refuse: everything in the output is what one snapshot shows.
     Snapshot,
+    /// Read ranges of a unique key, each in a short transaction of its own: no snapshot is held, and a table that is being written can be
+    /// gone on with. A row that does not change is there exactly once; rows in different ranges are of different moments.
+    Keyset,
     /// Go on: rows may be lost or doubled, and the exit code says so (3).
     Mixed,
 }

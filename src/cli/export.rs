@@ -1,17 +1,17 @@
 //! `sluicegate export`: a Postgres table or query to JSON lines.
 
+mod plan;
 mod report;
 mod resume;
 pub(in crate::cli) mod target;
 
-use super::args::{ExportArgs, Format, RowSecurityArg};
+use super::args::{Consistency, ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::signals::Signals;
-use super::values::{show_count, show_size};
+use super::values::show_size;
 use crate::batch::Batch;
 use crate::claim::FileClaim;
-use crate::cli::out::outln;
 use crate::clock::Clock;
 use crate::definitions;
 use crate::engine::{GroupLimits, Orchestrator, Patience, RunError, RunReport, Running};
@@ -20,7 +20,7 @@ use crate::fsm::Definition;
 use crate::journal::sqlite::{RunRecord, SqliteJournal};
 use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
 use crate::source::postgres::{
-    COPY_ROW, ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection,
+    COPY_ROW, ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, KeyChoice, NamePattern, Request, RowSecurity, Selection,
     Session, identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
@@ -93,7 +93,12 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
                 if tries >= MOST_STALLED {
                     return Err(failure);
                 }
-                tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
+                let how = if job.by_key() {
+                    "going on, and reading ranges that are half written again"
+                } else {
+                    "going on under a new snapshot, if nothing has changed"
+                };
+                tracing::warn!("{failure}; {how}");
                 drop(session);
                 std::thread::sleep(AFTER_STALLED * tries);
                 session = job.reopen()?;
@@ -145,6 +150,7 @@ impl<'a> Job<'a> {
             compression: Compression::None,
         };
         check_memory(&settings)?;
+        check_consistency(args)?;
         targets.check_folders()?;
         let settings = Settings { definition: definition(args.definition.as_deref())?, ..settings };
         let info = ConnInfo::parse(&args.from).map_err(|error| Failure::configuration(error.to_string()))?;
@@ -159,6 +165,11 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Whether ranges are read by key, each at a moment of its own.
+    fn by_key(&self) -> bool {
+        self.args.consistency == Consistency::Keyset
+    }
+
     /// A new session, as soon as the server has one, for as long as it is worth trying.
     fn reopen(&self) -> Result<Session, Failure> {
         let began = Instant::now();
@@ -170,27 +181,29 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Exports all tables under one snapshot. `done` counts chunks that have come to their end.
+    /// Exports all tables under one snapshot, or by key. `done` counts chunks that have come to their end.
     fn run(&self, session: &mut Session, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
-        let exports = Export::plan(session, &selection(self.args)?, &self.request(targets)?)?;
+        let exports = self.outline(session, targets)?;
+        if self.by_key() {
+            session.release()?;
+        }
         let targets = targets.for_exports(&exports)?;
         self.check_paths(&targets, &exports)?;
-        if self.args.dry_run {
-            let plans = exports.into_iter().zip(&targets).map(|(export, target)| self.dry_run(session, &Arc::new(export), target));
-            let plans = plans.collect::<Result<Vec<_>, _>>()?;
-            if self.args.report == Format::Json {
-                outln!("{:#}", json!(plans));
-            }
-            return Ok(Exit::Complete);
+        if self.args.plan {
+            return plan::show(self, session, exports, &targets);
         }
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
             let claims = self.claim(&export, &target)?;
-            let begin = resume::look(self, session, &mut export, &target)?;
+            let mut begin = resume::look(self, session, &mut export, &target)?;
+            if let Begin::GoOn(earlier) = &mut begin {
+                resume::check(self, &export, &target, earlier)?;
+            }
             if matches!(begin, Begin::Anew(_)) && !self.args.force {
                 // Of all tables before the first is read, which may take hours.
                 refuse_existing(&target.files(&export), &target)?;
             }
+            export.cut_by_key(session)?;
             tables.push(Table { export: Arc::new(export), target, begin, claims });
         }
         let mixed = resume::prove(self, session, &mut tables)?;
@@ -234,6 +247,22 @@ impl<'a> Job<'a> {
             report::print_json(&reports, self.args.to == "-");
         }
         Ok(exit)
+    }
+
+    /// Looks up what is to be read. Under another snapshot, if a table was rewritten just now.
+    fn outline(&self, session: &mut Session, targets: &Targets) -> Result<Vec<Export>, Failure> {
+        let (selection, request) = (selection(self.args)?, self.request(targets)?);
+        let mut tries = 0;
+        loop {
+            match Export::outline(session, &selection, &request) {
+                Err(trouble) if trouble.is_passing() && tries < MOST_STALLED => {
+                    tracing::info!("{trouble}: taking another");
+                    tries += 1;
+                    *session = Session::open(&self.connector, self.row_security())?;
+                }
+                result => return Ok(result?),
+            }
+        }
     }
 
     /// Claims what earlier runs have begun.
@@ -295,13 +324,18 @@ impl<'a> Job<'a> {
 
     /// Whether a run that ends early can be gone on with.
     fn is_resumable(&self, table: &Table) -> bool {
-        self.journal(&table.target).is_some() && table.export.repeats_exactly()
+        self.journal(&table.target).is_some() && table.export.can_go_on()
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
-        let names = |text: &String| identifier_list(text).map_err(|error| Failure::configuration(format!("--columns: {error}")));
+        let names = |flag: &str, text: &Option<String>| {
+            let wrong = |error| Failure::configuration(format!("{flag}: {error}"));
+            text.as_ref().map(|text| identifier_list(text).map_err(wrong)).transpose()
+        };
+        let key = KeyChoice { columns: names("--key", &self.args.key)? };
         Ok(Request {
-            columns: self.args.columns.as_ref().map(names).transpose()?,
+            key: self.by_key().then_some(key),
+            columns: names("--columns", &self.args.columns)?,
             filter: self.args.filter.clone(),
             limit: self.args.limit,
             order_by: self.args.order_by.clone(),
@@ -341,7 +375,8 @@ impl<'a> Job<'a> {
         if self.args.unordered {
             run = run.unordered();
         }
-        tracing::info!(snapshot = session.snapshot().id, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
+        let snapshot = (!export.is_by_key()).then(|| &session.snapshot().id);
+        tracing::info!(snapshot, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
         let mut created = Created::default();
         run = self.outlets(run, table, &mut created)?;
         if let Some(path) = self.journal(target) {
@@ -359,7 +394,7 @@ impl<'a> Job<'a> {
         }
         if let Begin::GoOn(earlier) = begin {
             if !self.args.quiet {
-                eprintln!("{}: {}", export.shown(), resume::describe(earlier, export));
+                eprintln!("{}: resuming: {}", export.shown(), resume::done(earlier, export));
             }
             run = run.carry_over(earlier.carried());
         }
@@ -446,14 +481,14 @@ impl<'a> Job<'a> {
         let mut settings = self.output_settings(export, target);
         settings["chunk"] = json!({ "bytes": limits.bytes, "rows": (limits.rows < u64::MAX).then_some(limits.rows) });
         settings["rows"] = json!({ "form": COPY_ROW, "columns": export.fields() });
-        let mut snapshot = json!(session.snapshot());
-        if mixed {
+        let mut snapshot = (!export.is_by_key()).then(|| json!(session.snapshot()));
+        if let Some(snapshot) = snapshot.as_mut().filter(|_| mixed) {
             snapshot["mixed"] = true.into();
         }
         RunRecord {
             target: target.to_string(),
             source: json!({ "server": self.connector.info().identity(), "facts": session.server() }),
-            snapshot: Some(snapshot),
+            snapshot,
             plan: json!({
                 "read": export.mode, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows, "bytes": export.bytes,
                 "cut": export.cut,
@@ -468,33 +503,6 @@ impl<'a> Job<'a> {
             "identity": export.identity, "compression": self.compression(target), "ordered": !self.args.unordered, "format": "jsonl",
         })
     }
-
-    /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
-    fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<Value, Failure> {
-        let source = CopySource::new(session, export.clone(), self.settings.limits, 1);
-        let sample = source.sample(self.settings.limits)?;
-        if self.args.report == Format::Json {
-            return Ok(json!({
-                "table": export.shown(), "target": target.to_string(), "files": target.files(export), "read": export.mode,
-                "columns": export.columns, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows,
-                "table_bytes": export.bytes, "snapshot": session.snapshot(), "first_chunk_rows": sample, "dry_run": true,
-            }));
-        }
-        let mode = match &export.mode {
-            ReadMode::Pages => {
-                format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.settings.connections)
-            }
-            ReadMode::OneLane { reason } => format!("one statement on one connection, because {reason}"),
-        };
-        let rows = export.estimated_rows.map_or("unknown".to_owned(), |rows| format!("about {}", show_count(rows)));
-        outln!("{} -> {target}", export.shown());
-        outln!("  columns: {}", export.columns.join(", "));
-        outln!("  rows: {rows}, {} of table", show_size(export.bytes));
-        outln!("  read by: {mode}");
-        outln!("  snapshot: {} at {}", session.snapshot().id, session.snapshot().lsn.as_deref().unwrap_or("an unknown position"));
-        outln!("  first chunk: {sample} rows; nothing was written");
-        Ok(Value::Null)
-    }
 }
 
 /// Beside a stream there is no place for a dead letter unless the user names one, and no row may vanish.
@@ -508,6 +516,23 @@ fn no_dead_letter(delivery: &Delivery<Batch>) -> Result<(), SinkError> {
 fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
     let Some(path) = path else { return Ok(definitions::chunk()) };
     super::check::definition(path, Some(&vocabulary()))
+}
+
+/// What does not go together with the way in which rows are to be read.
+fn check_consistency(args: &ExportArgs) -> Result<(), Failure> {
+    let refused = |why: &str| Err(Failure::configuration(why));
+    match args.consistency {
+        Consistency::Keyset if args.query.is_some() => refused("--consistency keyset needs the key of a table, and a query has none"),
+        Consistency::Keyset if args.unordered => refused(
+            "--unordered does not go with --consistency keyset: a range that was cut off could not be told apart in the output; leave it out",
+        ),
+        Consistency::Keyset if args.max_snapshot_age.is_some() => {
+            refused("--max-snapshot-age: --consistency keyset holds no snapshot; leave it out")
+        }
+        Consistency::Keyset => Ok(()),
+        _ if args.key.is_some() => refused("--key makes ranges for --consistency keyset; give that as well"),
+        _ => Ok(()),
+    }
 }
 
 /// Less than this, and the limit would be a promise that cannot be kept.

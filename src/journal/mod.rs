@@ -50,6 +50,9 @@ pub trait Journal: Send + Sync {
 /// The event by which a chunk that an earlier run has left is read again and starts anew.
 pub const RECOVERED: &str = "sluicegate.recovered";
 
+/// The event that ends the walk of a chunk whose range is given up, to be read again as a whole. No machine knows it.
+pub const DISCARDED: &str = "sluicegate.discarded";
+
 /// How a run ended, for its journal.
 #[derive(Clone, Debug)]
 pub struct Ending {

@@ -83,6 +83,11 @@ impl DeadLetterSink {
         let mut sink = DeadLetterSink::new(target, options);
         let Some(position) = durable.iter().find(|position| position.output == sink.name) else { return Ok(sink) };
         let has_partial = partial_name(target).symlink_metadata().is_ok();
+        if position.bytes == 0 {
+            // What was in it was given up. It comes into being again with the first row.
+            OutputFile::discard(target)?;
+            return Ok(sink);
+        }
         if !has_partial && target.metadata().is_ok_and(|found| found.len() == position.bytes) {
             sink.finished = true;
         } else {

@@ -136,6 +136,18 @@ impl OutputFile {
         Ok(file)
     }
 
+    /// Removes what was begun of `target`, if anything was.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn discard(target: &Path) -> Result<(), Trouble> {
+        let partial = partial_name(target);
+        match std::fs::remove_file(&partial) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_trouble(&partial, "cannot be removed", error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes the last, unaligned bytes back into the stage.
     fn load_tail(&mut self, length: u64) -> io::Result<()> {
         let tail = usize::try_from(length % ALIGNMENT as u64).unwrap_or(0);

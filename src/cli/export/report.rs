@@ -23,10 +23,10 @@ pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &
         "target": target.to_string(),
         "files": target.files(export),
         "read": export.mode,
-        "snapshot": {
+        "snapshot": (!export.is_by_key()).then(|| json!({
             "id": session.snapshot().id, "lsn": session.snapshot().lsn, "taken_at": session.snapshot().taken_at,
             "age_seconds": session.since().elapsed().as_secs_f64(),
-        },
+        })),
         "run": report,
     })
 }
@@ -79,13 +79,7 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
         show_duration(report.seconds),
         show_count(rate as u64)
     );
-    let mode = match &export.mode {
-        ReadMode::Pages => format!("{} page ranges", show_count(export.ranges.len() as u64)),
-        ReadMode::OneLane { reason } => format!("one statement ({reason})"),
-    };
-    let snapshot = session.snapshot();
-    let lsn = snapshot.lsn.as_deref().unwrap_or("unknown");
-    eprintln!("  source   {mode}, snapshot {} at {lsn}, held for {}", snapshot.id, show_duration(session.since().elapsed().as_secs_f64()));
+    eprintln!("  source   {}", source(export, session));
     eprintln!(
         "  memory   {} resident at most, limit {} + 32 MiB",
         show_size(metrics.memory.peak_resident_bytes),
@@ -105,6 +99,24 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
     for paused in &metrics.paused {
         eprintln!("  paused   {} for {}", paused.reason, show_duration(paused.seconds));
     }
+}
+
+/// How it was read, and of which moment the rows are.
+fn source(export: &Export, session: &Session) -> String {
+    let ranges = show_count(export.ranges.len() as u64);
+    let mode = match &export.mode {
+        ReadMode::Keyset { key } => return format!("{ranges} ranges of the key {}, each at a moment of its own", show_key(key)),
+        ReadMode::Pages => format!("{ranges} page ranges"),
+        ReadMode::OneLane { reason } => format!("one statement ({reason})"),
+    };
+    let snapshot = session.snapshot();
+    let (lsn, held) = (snapshot.lsn.as_deref().unwrap_or("unknown"), show_duration(session.since().elapsed().as_secs_f64()));
+    format!("{mode}, snapshot {} at {lsn}, held for {held}", snapshot.id)
+}
+
+/// A key's columns: `id`, `(region, id)`.
+pub fn show_key(columns: &[String]) -> String {
+    if let [column] = columns { column.clone() } else { format!("({})", columns.join(", ")) }
 }
 
 fn outcome(report: &RunReport) -> &'static str {

@@ -9,6 +9,7 @@ use crate::format::copy_text::{Field, Kind, PADDING, RowEncoder, Scratch};
 use crate::format::{Charset, Compression, Output};
 use crate::memory::{Buffer, Pool};
 use crate::processor::{Done, Handler, HandlerError, Rejected, Work};
+use crate::trouble::{Trouble, TroubleKind};
 use std::sync::Arc;
 
 /// The kind of message that a row comes in.
@@ -203,6 +204,16 @@ impl Transcoder {
             }
         }
         (output, rejected)
+    }
+
+    /// How many bytes the sink would get for these rows.
+    ///
+    /// # Errors
+    /// When they cannot be compressed.
+    pub fn measure(&self, batch: &Batch) -> Result<u64, Trouble> {
+        let Content::Frames(buffer) = batch.content() else { return Ok(0) };
+        let lines = self.compress(self.encode(buffer).0);
+        lines.map(|lines| lines.bytes().len() as u64).map_err(|error| Trouble::lasting(TroubleKind::Internal, error.to_string()))
     }
 
     fn compress(&self, output: Output) -> Result<Buffer, HandlerError> {

@@ -80,6 +80,33 @@ fn a_crash_at_every_place_costs_nothing() {
     println!("{} crash points, {crashes} crashes: 0 rows lost, 0 rows doubled", places.len());
 }
 
+/// By key, half-written ranges are given up first in the journal and then in the files.
+#[test]
+fn a_crash_while_ranges_are_given_up_costs_nothing() {
+    let database = database();
+    database.psql("INSERT INTO t SELECT id + 20000, note, pad FROM t; INSERT INTO t SELECT id + 40000, note, pad FROM t; ALTER TABLE t ADD PRIMARY KEY (id)");
+    let by_key = |folder: &Folder| {
+        let mut command = command(&database, folder);
+        command.args(["--consistency", "keyset"]);
+        command
+    };
+    let whole = Folder::new();
+    ran(&mut by_key(&whole)).expect(3);
+    for place in ["journal.give_up.before:1", "journal.give_up.after:1", "output.truncate.before:1", "output.truncate.after:1"] {
+        let folder = Folder::new();
+        let crashed = by_key(&folder).env("SLUICEGATE_CRASH_AT", "journal.checkpoint.after:40").status().unwrap();
+        assert!(crashed.signal().is_some(), "{place}");
+        let crashed = by_key(&folder).env("SLUICEGATE_CRASH_AT", place).status().unwrap();
+        assert!(crashed.signal().is_some(), "{place}");
+        ran(&mut by_key(&folder)).expect(3);
+        for name in ["out.jsonl", "out.jsonl.dead.jsonl"] {
+            assert!(folder.read(name) == whole.read(name), "{place}: {name} is another");
+        }
+        run(["inspect", &folder.text("out.jsonl.journal"), "audit"]).expect(0);
+        run(["verify", &folder.text("out.jsonl.journal")]).expect(0);
+    }
+}
+
 /// A run that goes on may crash too, where it cuts the output.
 fn crash_again(database: &Database<'_>, folder: &Folder) {
     for place in ["output.truncate.before:1", "output.truncate.after:1", "journal.begin.after:1"] {

@@ -3,6 +3,7 @@
 #[cfg(feature = "failpoints")]
 mod crash;
 mod faults;
+mod keyset;
 mod memory;
 mod network;
 mod random;
