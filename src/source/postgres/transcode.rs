@@ -109,9 +109,16 @@ impl Transcoder {
             let fault = if self.checks_encoding { not_utf8(&buffer.bytes()[start..end]) } else { None };
             if let Some(reason) = fault {
                 rejected.push(reject(number, reason, &buffer.bytes()[start..end]));
-            } else if let Err(fault) = self.encoder.encode(buffer.padded(), start, &mut output, &mut scratch) {
-                rejected.push(reject(number, fault.to_string(), &buffer.bytes()[start..end]));
+                continue;
             }
+            let before = output.len();
+            let reason = match self.encoder.encode(buffer.padded(), start, &mut output, &mut scratch) {
+                Ok(behind) if behind == end => continue,
+                Ok(_) => "there is more in the message than one row".into(),
+                Err(fault) => fault.to_string(),
+            };
+            output.truncate(before);
+            rejected.push(reject(number, reason, &buffer.bytes()[start..end]));
         }
         (output, rejected)
     }
