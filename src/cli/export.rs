@@ -2,7 +2,7 @@
 
 mod report;
 mod resume;
-mod target;
+pub mod target;
 
 use super::args::{ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};

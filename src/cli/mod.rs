@@ -4,6 +4,8 @@ mod args;
 mod check;
 mod exit;
 mod export;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod inspect;
 mod out;
