@@ -10,7 +10,7 @@ pub use journal::journal;
 
 use sluicegate::ChunkId;
 use sluicegate::fsm::{
-    Class, CompileOptions, Definition, Effects, Event, EventData, Instance, Machine, Status, check_text, compile, simulate,
+    Class, CompileOptions, Definition, Effects, Event, EventData, Instance, Machine, Status, check, check_text, compile, simulate,
 };
 use sluicegate::source::postgres::{ConnInfo, Message, NamePattern, Surroundings, copy_run, frame, identifier, identifier_list};
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ pub fn definition(data: &[u8]) {
     if definition.max_iterations.is_some_and(|limit| limit > PATIENCE) {
         return;
     }
+    // The text may have faults that the definition does not show, like a key that stands twice.
+    let report = check(&definition, None);
     let printed = serde_json::to_string(&definition).expect("a definition can be printed");
     let again: Definition = serde_json::from_str(&printed).expect("what was printed can be read");
     assert!(again == definition, "printed and read again, it is another: {printed}");

@@ -48,6 +48,7 @@ impl Output {
     }
 
     /// Takes back what was written behind the first `length` bytes.
+    #[cfg(feature = "postgres")]
     pub(crate) fn truncate(&mut self, length: usize) {
         self.written = self.written.min(length);
     }

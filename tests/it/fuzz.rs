@@ -91,7 +91,7 @@ fn attempt(target: &str, run: fn(&[u8]), name: &str, data: &[u8]) {
     }
 }
 
-/// Every seed, and `count` mutations (ten times as many with SLUICEGATE_SEEDS in the environment of the test run).
+/// Every seed of the corpus, and `count` mutations.
 fn bounded(target: &str, run: fn(&[u8]), count: u64) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(&folder).expect("a corpus").map(|file| file.expect("a file").path()).collect();

@@ -7,7 +7,7 @@
 //!
 //! ```sh
 //! cd tests/models && cargo test                    # every model, a fresh seed for each, which is printed when one fails
-//! SEED=… cargo test NAME                           # the same schedules again
+//! SEED=… cargo test NAME                           # the same schedules again; the first is the one with this seed
 //! SCHEDULES=100000 cargo test NAME                 # more of them
 //! ```
 #![cfg(test)]

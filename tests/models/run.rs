@@ -1,7 +1,8 @@
 //! Whole runs: every thread of the engine, a source in ranges, handlers and a sink that fail, and somebody who interferes.
 
-use crate::{check, dawdle, happens, pick};
+use crate::{check, dawdle, happens, pick, run};
 use serde_json::json;
+use shuttle::scheduler::{RandomScheduler, UncontrolledNondeterminismCheckScheduler};
 use shuttle::sync::Mutex as ModelMutex;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
@@ -438,6 +439,13 @@ fn judge(world: &World, unordered: bool, report: &RunReport, book: &Book, cut_sh
             break;
         }
     }
+}
+
+/// Or a failure could not be looked at again.
+#[test]
+fn a_seed_decides_everything() {
+    let twice = UncontrolledNondeterminismCheckScheduler::new(RandomScheduler::new(100));
+    run(twice, || live(Mood::Stormy, &[Ask::PauseAndResume, Ask::CancelChunk]));
 }
 
 #[test]

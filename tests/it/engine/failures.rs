@@ -72,7 +72,7 @@ fn a_stop_does_not_wait_for_a_sink_in_trouble() {
     }
     handle.stop();
     let (sender, ended) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(running.wait()));
+    std::thread::spawn(move || drop(sender.send(running.wait())));
     let report = ended.recv_timeout(Duration::from_secs(20)).expect("the run ends").unwrap();
     assert_eq!((report.outcome, report.rows.written), (Outcome::Stopped, 0));
 }
