@@ -5,6 +5,8 @@ mod check;
 mod dlq;
 mod exit;
 mod export;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod inspect;
 mod out;

@@ -52,9 +52,10 @@ impl Guard {
     pub fn new(limit_bytes: usize) -> Guard {
         let mut guard = Guard {
             system: System::new().ok(),
-            pid: sysinfo::get_current_pid().ok(),
+            // A model has no memory of its own to look at, and what the machine has must not decide anything there.
+            pid: if cfg!(sluicegate_model) { None } else { sysinfo::get_current_pid().ok() },
             ceiling: u64::MAX,
-            group: ControlGroup::of_this_process(),
+            group: if cfg!(sluicegate_model) { None } else { ControlGroup::of_this_process() },
             next: Moment(0),
             was_short: false,
             resident: Arc::default(),

@@ -8,6 +8,7 @@ mod docs;
 mod engine;
 mod export;
 mod fsm;
+mod fuzz;
 mod journal;
 mod support;
 mod tidy;

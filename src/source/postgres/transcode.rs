@@ -190,18 +190,27 @@ impl Transcoder {
                 rejected.push(reject(number, "the row does not end where its message does".into(), &buffer.bytes()[start..end]));
                 continue;
             }
+            let before = output.len();
             let text = self.check.as_ref().map_or(Text::Sound, |check| check.look(&buffer.bytes()[start..end]));
-            let fault = match text {
-                Text::Sound => self.encoder.encode(buffer.padded(), start, &mut output, &mut scratch).err().map(|fault| fault.to_string()),
+            let (encoded, row_end) = match text {
+                Text::Sound => (self.encoder.encode(buffer.padded(), start, &mut output, &mut scratch), end),
                 Text::Decoded(mut row) => {
-                    row.resize(row.len() + PADDING, 0);
-                    self.encoder.encode(&row, 0, &mut output, &mut scratch).err().map(|fault| fault.to_string())
+                    let row_end = row.len();
+                    row.resize(row_end + PADDING, 0);
+                    (self.encoder.encode(&row, 0, &mut output, &mut scratch), row_end)
                 }
-                Text::Not(reason) => Some(reason),
+                Text::Not(reason) => {
+                    rejected.push(reject(number, reason, &buffer.bytes()[start..end]));
+                    continue;
+                }
             };
-            if let Some(reason) = fault {
-                rejected.push(reject(number, reason, &buffer.bytes()[start..end]));
-            }
+            let reason = match encoded {
+                Ok(behind) if behind == row_end => continue,
+                Ok(_) => "there is more in the message than one row".into(),
+                Err(fault) => fault.to_string(),
+            };
+            output.truncate(before);
+            rejected.push(reject(number, reason, &buffer.bytes()[start..end]));
         }
         (output, rejected)
     }
