@@ -1,5 +1,6 @@
 //! `sluicegate export`: a Postgres table or query to JSON lines.
 
+mod fit;
 mod report;
 mod resume;
 mod target;
@@ -85,25 +86,36 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let mut session = Session::open(&job.connector, job.row_security())?;
     let mut stalled = None;
     loop {
-        let mut done = 0;
+        let mut done = Done::default();
         match job.run(&mut session, &targets, &mut done) {
             // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
             // proved to be the same. Only while that leads anywhere, and never where the first run came to nothing.
             Err(failure) if failure.kind() == TroubleKind::Unavailable && job.keeps_journals(&targets) => {
-                let tries = if done > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
+                let tries = if done.chunks > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
                 if tries >= MOST_STALLED {
-                    return Err(failure);
+                    return job.end(Err(failure), &done);
                 }
                 tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
                 drop(session);
                 std::thread::sleep(AFTER_STALLED * tries);
-                session = job.reopen()?;
+                session = match job.reopen() {
+                    Ok(session) => session,
+                    Err(failure) => return job.end(Err(failure), &done),
+                };
                 stalled = Some(tries);
                 job.starts_over = false;
             }
-            result => return result,
+            result => return job.end(result, &done),
         }
     }
+}
+
+/// What came of the tables so far, for a report.
+#[derive(Default)]
+struct Done {
+    /// Chunks that have come to their end.
+    chunks: u64,
+    reports: Vec<Value>,
 }
 
 /// Files that were made for a run. If it does not come to the run, they go again.
@@ -136,16 +148,7 @@ fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
 
 impl<'a> Job<'a> {
     fn new(args: &'a ExportArgs, targets: &Targets) -> Result<Job<'a>, Failure> {
-        let defaults = Settings::default();
-        let settings = Settings {
-            definition: definitions::chunk(),
-            limits: ChunkLimits { bytes: args.chunk_bytes, rows: args.chunk_rows.unwrap_or(u64::MAX) },
-            connections: args.connections.map_or(defaults.connections, usize::from),
-            workers: args.workers.map_or(defaults.workers, usize::from),
-            memory_limit: args.memory_limit,
-            compression: Compression::None,
-        };
-        check_memory(&settings)?;
+        let settings = fit::settings(args)?;
         targets.check_folders()?;
         let settings = Settings { definition: definition(args.definition.as_deref())?, ..settings };
         let info = ConnInfo::parse(&args.from).map_err(|error| Failure::configuration(error.to_string()))?;
@@ -171,8 +174,16 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Exports all tables under one snapshot. `done` counts chunks that have come to their end.
-    fn run(&self, session: &mut Session, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
+    /// Prints the reports, if they are wanted for programs: also of a run that failed.
+    fn end(&self, result: Result<Exit, Failure>, done: &Done) -> Result<Exit, Failure> {
+        if self.args.report == Format::Json && !(result.is_err() && done.reports.is_empty()) && !self.args.dry_run {
+            report::print_json(&done.reports, self.args.to == "-");
+        }
+        result
+    }
+
+    /// Exports all tables under one snapshot.
+    fn run(&self, session: &mut Session, targets: &Targets, done: &mut Done) -> Result<Exit, Failure> {
         let exports = Export::plan(session, &selection(self.args)?, &self.request(targets)?)?;
         let targets = targets.for_exports(&exports)?;
         self.check_paths(&targets, &exports)?;
@@ -196,12 +207,11 @@ impl<'a> Job<'a> {
         }
         let mixed = resume::prove(self, session, &mut tables)?;
         let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
-        let mut reports = Vec::new();
         for mut table in tables {
             // From here on the sink's own claim holds.
             table.claims.clear();
             if let Begin::Complete(earlier) = &table.begin {
-                reports.push(report::describe_complete(earlier, &table.export, &table.target));
+                done.reports.push(report::describe_complete(earlier, &table.export, &table.target));
                 if !self.args.quiet {
                     report::print_complete(earlier, &table.export, &table.target);
                 }
@@ -211,13 +221,15 @@ impl<'a> Job<'a> {
                 }
                 continue;
             }
-            let report = self.export(session, &table, mixed, done)?;
+            let report = self.export(session, &table, mixed, &mut done.chunks);
+            let report =
+                report.inspect_err(|failure| done.reports.push(report::describe_failure(failure, &table.export, &table.target)))?;
             exit = exit.and(report.outcome.into());
             if report.rows.cancelled > 0 {
                 // Nobody here cancels chunks: the definition lets them end so.
                 exit = exit.and(Exit::DeadLetters);
             }
-            reports.push(report::describe(&report, &table.export, &table.target, session));
+            done.reports.push(report::describe(&report, &table.export, &table.target, session));
             if self.args.report == Format::Text && !self.args.quiet {
                 report::print(&report, &table.export, &table.target, session);
             }
@@ -230,9 +242,6 @@ impl<'a> Job<'a> {
                 }
                 break;
             }
-        }
-        if self.args.report == Format::Json {
-            report::print_json(&reports, self.args.to == "-");
         }
         Ok(exit)
     }
@@ -326,7 +335,7 @@ impl<'a> Job<'a> {
             _ => self.settings.limits,
         };
         let settings = Settings { limits, compression: self.compression(target), ..self.settings.clone() };
-        check_memory(&settings)?;
+        fit::check_memory(&settings)?;
         let mut source = CopySource::new(session, export.clone(), limits, settings.connections);
         if let Begin::GoOn(earlier) = begin {
             source = source.without(earlier.finished.keys().copied(), earlier.ended());
@@ -344,14 +353,15 @@ impl<'a> Job<'a> {
         }
         tracing::info!(snapshot = session.snapshot().id, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
         let mut created = Created::default();
+        if let (Some(path), Begin::Anew(reason)) = (self.journal(target), begin) {
+            if let Some(reason) = reason {
+                tracing::warn!("{target}: starting over, because {reason}");
+            }
+            // Before the output is emptied: the journal would say of it what is not so any more.
+            target::remove_journal(&path)?;
+        }
         run = self.outlets(run, table, &mut created)?;
         if let Some(path) = self.journal(target) {
-            if let Begin::Anew(reason) = begin {
-                if let Some(reason) = reason {
-                    tracing::warn!("{target}: starting over, because {reason}");
-                }
-                target::remove_journal(&path)?;
-            }
             let record = self.record(session, export, target, limits, mixed);
             run = run.journal(SqliteJournal::open(&path, self.args.mode, record, clock)?);
             if let Begin::Anew(_) = begin {
@@ -508,18 +518,4 @@ fn no_dead_letter(delivery: &Delivery<Batch>) -> Result<(), SinkError> {
 fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
     let Some(path) = path else { return Ok(definitions::chunk()) };
     super::check::definition(path, Some(&vocabulary()))
-}
-
-/// Less than this, and the limit would be a promise that cannot be kept.
-fn check_memory(settings: &Settings) -> Result<(), Failure> {
-    let Settings { limits, connections, workers, memory_limit, .. } = settings;
-    let floor = settings.memory_floor();
-    if *memory_limit >= floor {
-        return Ok(());
-    }
-    let (limit, floor, chunk) = (show_size(*memory_limit as u64), show_size(floor as u64), show_size(limits.bytes as u64));
-    Err(Failure::configuration(format!(
-        "--memory-limit {limit} is less than the {floor} that {connections} connections, {workers} workers and chunks of {chunk} need; \
-         allow more, or take fewer connections and workers or smaller chunks"
-    )))
 }
