@@ -73,7 +73,7 @@ impl DeadLetterSink {
         if !has_partial && target.metadata().is_ok_and(|found| found.len() == position.bytes) {
             sink.finished = true;
         } else {
-            sink.file = Some(OutputFile::resume(target, options, position.bytes)?);
+            sink.file = Some(OutputFile::resume("dead_letter", target, options, position.bytes)?);
         }
         sink.durable = (position.bytes, position.rows);
         sink.rows = position.rows;
@@ -83,7 +83,7 @@ impl DeadLetterSink {
     fn file(&mut self) -> Result<&mut OutputFile, Trouble> {
         match &mut self.file {
             Some(file) => Ok(file),
-            none => Ok(none.insert(OutputFile::create(&self.target, self.options)?)),
+            none => Ok(none.insert(OutputFile::create("dead_letter", &self.target, self.options)?)),
         }
     }
 }

@@ -3,12 +3,14 @@
 #[cfg(feature = "failpoints")]
 mod crash;
 mod faults;
+mod kill;
 mod memory;
 mod network;
 mod random;
 mod refusals;
 mod resume;
 mod shapes;
+mod sinks;
 mod types;
 
 use crate::support::cluster::Database;
