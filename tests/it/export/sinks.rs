@@ -131,7 +131,7 @@ fn a_report_for_programs_is_there_when_a_table_fails() {
     let to = disk.path().join("{table}.jsonl");
     let words = format!("--table a --table b --report json --quiet --give-up-after 300ms --to {}", to.display());
     let failed = ran(&mut export(&database, &words)).expect(74);
-    let report: serde_json::Value = serde_json::from_str(failed.text()).expect(failed.text());
+    let report: serde_json::Value = serde_json::from_str(failed.text()).unwrap_or_else(|error| panic!("{error}: {}", failed.text()));
     assert_eq!(report.as_array().unwrap().len(), 2, "{report:#}");
     assert_eq!(report[0]["table"], "a");
     assert_eq!(report[0]["run"]["rows"]["written"], 100);

@@ -30,9 +30,4 @@ impl Random {
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
-
-    /// Heads or tails.
-    pub fn coin(&mut self) -> bool {
-        self.below(2) == 0
-    }
 }

@@ -79,7 +79,7 @@ fn surviving_names(
         |names: &BTreeMap<String, u64>, inode: u64| names.iter().find(|(_, there)| **there == inode).map(|(name, _)| name.clone());
     let mut names = BTreeMap::new();
     for inode in inodes {
-        let name = name_in(if random.coin() { synced } else { now }, inode);
+        let name = name_in(if random.below(2) == 0 { synced } else { now }, inode);
         names.extend(name.map(|name| (name, inode)));
     }
     names
@@ -95,7 +95,7 @@ fn torn(synced: &[u8], now: &[u8], certain: usize, random: &mut Random) -> Vec<u
     };
     let mut bytes = vec![0; length.max(certain)];
     for (number, sector) in bytes.chunks_mut(SECTOR).enumerate() {
-        let from = if random.coin() { synced } else { now };
+        let from = if random.below(2) == 0 { synced } else { now };
         let there = from.get(number * SECTOR..).unwrap_or_default();
         let count = there.len().min(sector.len());
         sector[..count].copy_from_slice(&there[..count]);
