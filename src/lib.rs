@@ -86,6 +86,7 @@
 #[cfg(feature = "postgres")]
 pub mod batch;
 pub mod budget;
+mod cgroup;
 pub mod chunk;
 #[cfg(unix)]
 pub mod claim;

@@ -362,13 +362,13 @@ pub struct ExportArgs {
     #[arg(help_heading = "How it runs", long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub connections: Option<u16>,
 
-    /// How much data may be in memory; reading pauses at this mark.
-    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "32MiB")]
-    pub memory_limit: usize,
+    /// How much data may be in memory; reading pauses at this mark [default: 32MiB, or less where the control group has less].
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size)]
+    pub memory_limit: Option<usize>,
 
-    /// A chunk ends before it gets larger than this, as the server sends it.
-    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "256KiB")]
-    pub chunk_bytes: usize,
+    /// A chunk ends before it gets larger than this, as the server sends it [default: 256KiB, or less where memory is short].
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size)]
+    pub chunk_bytes: Option<usize>,
 
     /// A chunk has at most so many rows.
     #[arg(help_heading = "How it runs", long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]

@@ -1,5 +1,6 @@
 //! `sluicegate export`: a Postgres table or query to JSON lines.
 
+mod fit;
 mod plan;
 mod report;
 mod resume;
@@ -9,7 +10,6 @@ use super::args::{Consistency, ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::signals::Signals;
-use super::values::show_size;
 use crate::batch::Batch;
 use crate::claim::FileClaim;
 use crate::clock::Clock;
@@ -84,14 +84,14 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let mut session = Session::open(&job.connector, job.row_security())?;
     let mut stalled = None;
     loop {
-        let mut done = 0;
+        let mut done = Done::default();
         match job.run(&mut session, &targets, &mut done) {
             // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
             // proved to be the same. Only while that leads anywhere, and never where the first run came to nothing.
             Err(failure) if failure.kind() == TroubleKind::Unavailable && job.keeps_journals(&targets) => {
-                let tries = if done > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
+                let tries = if done.chunks > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
                 if tries >= MOST_STALLED {
-                    return Err(failure);
+                    return job.end(Err(failure), &done);
                 }
                 let how = if job.by_key() {
                     "going on, and reading ranges that are half written again"
@@ -101,13 +101,24 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
                 tracing::warn!("{failure}; {how}");
                 drop(session);
                 std::thread::sleep(AFTER_STALLED * tries);
-                session = job.reopen()?;
+                session = match job.reopen() {
+                    Ok(session) => session,
+                    Err(failure) => return job.end(Err(failure), &done),
+                };
                 stalled = Some(tries);
                 job.starts_over = false;
             }
-            result => return result,
+            result => return job.end(result, &done),
         }
     }
+}
+
+/// What came of the tables so far, for a report.
+#[derive(Default)]
+struct Done {
+    /// Chunks that have come to their end.
+    chunks: u64,
+    reports: Vec<Value>,
 }
 
 /// Files that were made for a run. If it does not come to the run, they go again.
@@ -140,16 +151,7 @@ fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
 
 impl<'a> Job<'a> {
     fn new(args: &'a ExportArgs, targets: &Targets) -> Result<Job<'a>, Failure> {
-        let defaults = Settings::default();
-        let settings = Settings {
-            definition: definitions::chunk(),
-            limits: ChunkLimits { bytes: args.chunk_bytes, rows: args.chunk_rows.unwrap_or(u64::MAX) },
-            connections: args.connections.map_or(defaults.connections, usize::from),
-            workers: args.workers.map_or(defaults.workers, usize::from),
-            memory_limit: args.memory_limit,
-            compression: Compression::None,
-        };
-        check_memory(&settings)?;
+        let settings = fit::settings(args)?;
         check_consistency(args)?;
         targets.check_folders()?;
         let settings = Settings { definition: definition(args.definition.as_deref())?, ..settings };
@@ -181,8 +183,16 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Prints the reports, if they are wanted for programs: also of a run that failed.
+    fn end(&self, result: Result<Exit, Failure>, done: &Done) -> Result<Exit, Failure> {
+        if self.args.report == Format::Json && !(result.is_err() && done.reports.is_empty()) && !self.args.plan {
+            report::print_json(&done.reports, self.args.to == "-");
+        }
+        result
+    }
+
     /// Exports all tables under one snapshot, or by key. `done` counts chunks that have come to their end.
-    fn run(&self, session: &mut Session, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
+    fn run(&self, session: &mut Session, targets: &Targets, done: &mut Done) -> Result<Exit, Failure> {
         let exports = self.outline(session, targets)?;
         if self.by_key() {
             session.release()?;
@@ -208,12 +218,11 @@ impl<'a> Job<'a> {
         }
         let mixed = resume::prove(self, session, &mut tables)?;
         let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
-        let mut reports = Vec::new();
         for mut table in tables {
             // From here on the sink's own claim holds.
             table.claims.clear();
             if let Begin::Complete(earlier) = &table.begin {
-                reports.push(report::describe_complete(earlier, &table.export, &table.target));
+                done.reports.push(report::describe_complete(earlier, &table.export, &table.target));
                 if !self.args.quiet {
                     report::print_complete(earlier, &table.export, &table.target);
                 }
@@ -223,13 +232,15 @@ impl<'a> Job<'a> {
                 }
                 continue;
             }
-            let report = self.export(session, &table, mixed, done)?;
+            let report = self.export(session, &table, mixed, &mut done.chunks);
+            let report =
+                report.inspect_err(|failure| done.reports.push(report::describe_failure(failure, &table.export, &table.target)))?;
             exit = exit.and(report.outcome.into());
             if report.rows.cancelled > 0 {
                 // Nobody here cancels chunks: the definition lets them end so.
                 exit = exit.and(Exit::DeadLetters);
             }
-            reports.push(report::describe(&report, &table.export, &table.target, session));
+            done.reports.push(report::describe(&report, &table.export, &table.target, session));
             if self.args.report == Format::Text && !self.args.quiet {
                 report::print(&report, &table.export, &table.target, session);
             }
@@ -242,9 +253,6 @@ impl<'a> Job<'a> {
                 }
                 break;
             }
-        }
-        if self.args.report == Format::Json {
-            report::print_json(&reports, self.args.to == "-");
         }
         Ok(exit)
     }
@@ -359,7 +367,7 @@ impl<'a> Job<'a> {
             _ => self.settings.limits,
         };
         let settings = Settings { limits, compression: self.compression(target), ..self.settings.clone() };
-        check_memory(&settings)?;
+        fit::check_memory(&settings)?;
         let mut source = CopySource::new(session, export.clone(), limits, settings.connections);
         if let Begin::GoOn(earlier) = begin {
             source = source.without(earlier.finished.keys().copied(), earlier.ended());
@@ -378,14 +386,15 @@ impl<'a> Job<'a> {
         let snapshot = (!export.is_by_key()).then(|| &session.snapshot().id);
         tracing::info!(snapshot, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
         let mut created = Created::default();
+        if let (Some(path), Begin::Anew(reason)) = (self.journal(target), begin) {
+            if let Some(reason) = reason {
+                tracing::warn!("{target}: starting over, because {reason}");
+            }
+            // Before the output is emptied: the journal would say of it what is not so any more.
+            target::remove_journal(&path)?;
+        }
         run = self.outlets(run, table, &mut created)?;
         if let Some(path) = self.journal(target) {
-            if let Begin::Anew(reason) = begin {
-                if let Some(reason) = reason {
-                    tracing::warn!("{target}: starting over, because {reason}");
-                }
-                target::remove_journal(&path)?;
-            }
             let record = self.record(session, export, target, limits, mixed);
             run = run.journal(SqliteJournal::open(&path, self.args.mode, record, clock)?);
             if let Begin::Anew(_) = begin {
@@ -533,18 +542,4 @@ fn check_consistency(args: &ExportArgs) -> Result<(), Failure> {
         _ if args.key.is_some() => refused("--key makes ranges for --consistency keyset; give that as well"),
         _ => Ok(()),
     }
-}
-
-/// Less than this, and the limit would be a promise that cannot be kept.
-fn check_memory(settings: &Settings) -> Result<(), Failure> {
-    let Settings { limits, connections, workers, memory_limit, .. } = settings;
-    let floor = settings.memory_floor();
-    if *memory_limit >= floor {
-        return Ok(());
-    }
-    let (limit, floor, chunk) = (show_size(*memory_limit as u64), show_size(floor as u64), show_size(limits.bytes as u64));
-    Err(Failure::configuration(format!(
-        "--memory-limit {limit} is less than the {floor} that {connections} connections, {workers} workers and chunks of {chunk} need; \
-         allow more, or take fewer connections and workers or smaller chunks"
-    )))
 }

@@ -91,7 +91,7 @@ impl DeadLetterSink {
         if !has_partial && target.metadata().is_ok_and(|found| found.len() == position.bytes) {
             sink.finished = true;
         } else {
-            sink.file = Some(OutputFile::resume(target, options, position.bytes)?);
+            sink.file = Some(OutputFile::resume("dead_letter", target, options, position.bytes)?);
         }
         sink.durable = (position.bytes, position.rows);
         sink.rows = position.rows;
@@ -118,7 +118,7 @@ impl<P: ToRows> Sink<P> for DeadLetterSink {
         let DeadLetterSink { target, options, file, rows, begun, line, .. } = self;
         let file = match file {
             Some(file) => file,
-            none => none.insert(OutputFile::create(target, *options)?),
+            none => none.insert(OutputFile::create("dead_letter", target, *options)?),
         };
         let at = *begun.at.get_or_insert(file.length());
         let chunk = delivery.id.to_string();

@@ -17,6 +17,8 @@ pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::{FileSink, output_names};
 #[cfg(unix)]
+pub(crate) use output_file::sync_folder;
+#[cfg(unix)]
 pub use output_file::{FileOptions, claim_partial, partial_name, present_name};
 pub use stream::StreamSink;
 

@@ -473,7 +473,7 @@ fn a_replay_that_crashes_anywhere_loses_and_doubles_nothing() {
         copy
     };
     let undisturbed = copy();
-    ran(replay(&undisturbed, "x.jsonl").env("SLUICEGATE_CRASH_LOG", undisturbed.join("log"))).expect(3);
+    ran(replay(&undisturbed, "x.jsonl").env("SLUICEGATE_STEPS", undisturbed.join("log"))).expect(3);
     let expected = (undisturbed.read("x.jsonl"), undisturbed.read("x.jsonl.dead.jsonl"));
     let marks = status(&undisturbed);
     assert_eq!((expected.0.lines().count(), expected.1.lines().count()), (126, 2));

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fsm", &[]),
     ("diagram", &["fsm"]),
     // What flows, what bounds it, and what everybody needs.
+    ("cgroup", &[]),
     ("chunk", &[]),
     ("failpoint", &[]),
     ("memory", &[]),
@@ -28,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sink", &["chunk", "processor", "trouble"]),
     ("source", &["budget", "chunk", "trouble"]),
     ("journal", &["chunk", "fsm", "sink", "source", "trouble"]),
-    ("engine", &["budget", "chunk", "clock", "fsm", "journal", "processor", "sink", "source", "sync", "trouble"]),
+    ("engine", &["budget", "cgroup", "chunk", "clock", "fsm", "journal", "processor", "sink", "source", "sync", "trouble"]),
     // Concrete parts: the engine knows none of them, and they know nothing of the engine.
     ("sink::*", &["chunk", "claim", "failpoint", "processor", "sink", "trouble"]),
     ("source::*", &["budget", "chunk", "source", "sync", "trouble"]),

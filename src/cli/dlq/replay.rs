@@ -16,7 +16,6 @@ use crate::cli::values::show_count;
 use crate::clock::Clock;
 use crate::engine::{Orchestrator, RunReport};
 use crate::export::{Settings, replay_of};
-use crate::failpoint::reach;
 use crate::fsm::Definition;
 use crate::journal::RowSum;
 use crate::journal::sqlite::query::Reader;
@@ -92,7 +91,6 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, Failure> {
     match ran {
         Ended::Stopped => Ok(Exit::Stopped),
         Ended::Complete(run) => {
-            reach("dlq.mark.before");
             let (_, rows, marked) = mark(letters, &intent)?;
             if lacks_encoding && !args.quiet {
                 eprintln!("Rows that are not UTF-8 can only get through with --encoding NAME, which says what they are in.");

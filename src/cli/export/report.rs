@@ -1,5 +1,6 @@
 //! What an export did, for people and for programs.
 
+use super::super::exit::Failure;
 use super::super::inspect::show_time;
 use super::super::values::{show_count, show_duration, show_size};
 use super::target::Target;
@@ -36,6 +37,14 @@ pub fn describe_complete(earlier: &Earlier, export: &Export, target: &Target) ->
     json!({
         "table": export.shown(), "target": target.to_string(), "files": target.files(export),
         "already_complete": { "at_micros": earlier.run.ended_at, "rows": earlier.carried().rows },
+    })
+}
+
+/// A table whose export failed, as JSON, with what was done of it.
+pub fn describe_failure(failure: &Failure, export: &Export, target: &Target) -> Value {
+    json!({
+        "table": export.shown(), "target": target.to_string(), "files": target.files(export),
+        "failure": failure.describe(), "run": failure.run(),
     })
 }
 

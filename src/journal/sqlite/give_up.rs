@@ -8,7 +8,7 @@ use super::batch::integer;
 use super::{trouble, writer};
 use crate::chunk::ChunkId;
 use crate::clock::Clock;
-use crate::failpoint::reach;
+use crate::failpoint::{durable_journal, step};
 use crate::journal::DISCARDED;
 use crate::trouble::{Trouble, TroubleKind};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -70,9 +70,8 @@ pub fn unfinished_ranges<N: AsRef<str>>(path: &Path, outputs: &[N], dead_letter:
         None => None,
     };
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-    reach("journal.give_up.before");
-    cut(&connection, &cuts, outputs, dead).map_err(failed)?;
-    reach("journal.give_up.after");
+    step("journal", "give_up", || cut(&connection, &cuts, outputs, dead)).map_err(failed)?;
+    durable_journal(connection.path());
     Ok(true)
 }
 

@@ -3,6 +3,7 @@
 use super::query::{Reader, RunRow};
 use super::schema;
 use crate::chunk::ChunkId;
+use crate::failpoint::step;
 use crate::journal::{CarriedOver, LeftOff, RowSum};
 use crate::sink::Position;
 use crate::trouble::{Trouble, TroubleKind};
@@ -153,7 +154,7 @@ fn roll_back(path: &Path) {
     undo.push("-journal");
     if Path::new(&undo).metadata().is_ok_and(|undo| undo.len() > 0) {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let _ = Connection::open_with_flags(path, flags).and_then(|connection| schema::file_kind(&connection));
+        let _ = step("journal", "undo", || Connection::open_with_flags(path, flags).and_then(|connection| schema::file_kind(&connection)));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::output_file::{FileOptions, OutputFile, io_trouble, partial_name, sync_folder};
 use super::record::{DeadRecord, Replayed, marked};
 use crate::claim::claim;
-use crate::failpoint::reach;
+use crate::failpoint::{durable_file, step};
 use crate::trouble::{Trouble, TroubleKind};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
@@ -120,9 +120,9 @@ impl DeadLetters {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(new).map_err(failed)?;
+        let file =
+            step("dlq", "create", || OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(new)).map_err(failed)?;
         claim(&file, new)?;
-        reach("dlq.rewrite.begun");
         let mut out = BufWriter::with_capacity(READ_BYTES, &file);
         let mut records = self.records()?;
         while let Some(record) = records.read()? {
@@ -132,19 +132,17 @@ impl DeadLetters {
                 Fate::Drop => {}
             }
         }
-        out.flush().map_err(failed)?;
+        step("dlq", "write", || out.flush()).map_err(failed)?;
         drop(out);
         keep_owner_and_mode(&self.file, &file).map_err(failed)?;
-        reach("dlq.rewrite.sync.before");
-        file.sync_all().map_err(failed)?;
+        step("dlq", "sync", || file.sync_all()).map_err(failed)?;
+        durable_file(new);
         if !is_at(&self.file, &self.path) {
             let message = format!("{} was replaced by another file meanwhile, which is left as it is", self.path.display());
             return Err(Trouble::lasting(TroubleKind::Busy, message));
         }
-        reach("dlq.rewrite.rename.before");
-        std::fs::rename(new, &self.path).map_err(failed)?;
-        reach("dlq.rewrite.rename.after");
-        sync_folder(&self.path)?;
+        step("dlq", "rename", || std::fs::rename(new, &self.path)).map_err(failed)?;
+        sync_folder("dlq", &self.path)?;
         Ok(DeadLetters { path: self.path.clone(), file, is_live: false })
     }
 }
@@ -159,7 +157,7 @@ pub fn write_records(
     options: FileOptions,
     chosen: impl Fn(&DeadRecord) -> bool,
 ) -> Result<(), Trouble> {
-    let mut out = OutputFile::create(target, options)?;
+    let mut out = OutputFile::create("dlq", target, options)?;
     let mut records = letters.records()?;
     while let Some(record) = records.read()? {
         if chosen(&record) {

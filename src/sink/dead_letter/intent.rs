@@ -4,7 +4,7 @@
 //! an output whose rows have to be marked, so that no later replay takes them for pending.
 
 use super::super::output_file::{io_trouble, sync_folder};
-use crate::failpoint::reach;
+use crate::failpoint::{durable_file, step};
 use crate::trouble::{Trouble, TroubleKind};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -62,16 +62,16 @@ impl Intent {
         new.push(".new");
         let new = PathBuf::from(new);
         let failed = |error: io::Error| io_trouble(&new, "cannot be written", error);
-        reach("dlq.intent.before");
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&new).map_err(failed)?;
         let mut text = serde_json::to_vec(self).expect("plain data, and memory takes it");
         text.push(b'\n');
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-        std::fs::rename(&new, &name).map_err(failed)?;
-        sync_folder(&name)?;
-        reach("dlq.intent.after");
+        step("dlq.intent", "write", || file.write_all(&text)).map_err(failed)?;
+        step("dlq.intent", "sync", || file.sync_all()).map_err(failed)?;
+        durable_file(&new);
+        step("dlq.intent", "rename", || std::fs::rename(&new, &name)).map_err(failed)?;
+        sync_folder("dlq.intent", &name)?;
         Ok(())
     }
 
@@ -81,13 +81,11 @@ impl Intent {
     /// When that cannot be written down.
     pub fn remove(path: &Path) -> Result<(), Trouble> {
         let name = Intent::name(path);
-        reach("dlq.intent.remove.before");
-        match std::fs::remove_file(&name) {
+        match step("dlq.intent", "remove", || std::fs::remove_file(&name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_trouble(&name, "cannot be removed", error)),
             _ => {}
         }
-        sync_folder(&name)?;
-        reach("dlq.intent.remove.after");
+        sync_folder("dlq.intent", &name)?;
         Ok(())
     }
 }

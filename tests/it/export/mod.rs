@@ -4,12 +4,14 @@
 mod crash;
 mod faults;
 mod keyset;
+mod kill;
 mod memory;
 mod network;
 mod random;
 mod refusals;
 mod resume;
 mod shapes;
+mod sinks;
 mod types;
 
 use crate::support::cluster::Database;
