@@ -6,6 +6,7 @@ mod faults;
 mod keyset;
 mod memory;
 mod network;
+mod plan;
 mod random;
 mod refusals;
 mod resume;
