@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A table of about 18 MB, in 8 ranges of its key, whose rows do not stand in the order of the key.
-fn database() -> Database<'static> {
+pub(super) fn database() -> Database<'static> {
     let database = Cluster::shared().fresh_database();
     database.psql(
         "CREATE TABLE t AS SELECT (i * 7919::bigint % 50000)::int - 25000 AS id, repeat(md5(i::text), 10) AS pad FROM generate_series(1, 50000) i;
@@ -28,7 +28,7 @@ fn database() -> Database<'static> {
 /// Small chunks, so that ranges are many of them.
 const SMALL: &str = "--quiet --chunk-bytes 16KiB --checkpoint-bytes 256KiB --consistency keyset";
 
-fn command(database: &Database<'_>, folder: &Folder, more: &str) -> Command {
+pub(super) fn command(database: &Database<'_>, folder: &Folder, more: &str) -> Command {
     export(database, &format!("--table t --to {} {SMALL} {more}", folder.text("out.jsonl")))
 }
 
@@ -46,7 +46,7 @@ fn sound(folder: &Folder) {
 
 /// Kills a run when its output has so many bytes.
 #[track_caller]
-fn kill_at(mut child: Child, folder: &Folder, name: &str, bytes: u64) {
+pub(super) fn kill_at(mut child: Child, folder: &Folder, name: &str, bytes: u64) {
     until("bytes in the output", || {
         assert_eq!(child.try_wait().unwrap(), None, "it ended before it could be killed");
         folder.join(name).metadata().is_ok_and(|file| file.len() >= bytes)
@@ -79,7 +79,7 @@ fn key_ranges_are_what_the_server_has_in_the_order_of_the_key() {
     sound(&folder);
     let ranges: i64 = journal(&folder).query_row("SELECT count(*) FROM ranges", [], |row| row.get(0)).unwrap();
     assert_eq!(ranges, 8);
-    let complete = ran(&mut command(&database, &folder, "").arg("--report=json")).expect(0);
+    let complete = ran(command(&database, &folder, "").arg("--report=json")).expect(0);
     assert!(complete.text().contains("already_complete"), "{}", complete.text());
     // The key need not be among the columns, and conditions are the user's own.
     ran(command(&database, &folder, "--fresh --force --columns pad").args(["--where", "t.id % 3 = 0 OR id = 1 -- and"])).expect(0);
@@ -206,7 +206,7 @@ fn a_killed_export_by_key_goes_on_byte_for_byte() {
         kill_at(command(&database, &folder, more).stderr(Stdio::null()).spawn().unwrap(), &folder, "out.jsonl.partial", bytes);
         // Another file behind the table is no other table.
         database.psql("VACUUM FULL t");
-        let again = ran(&mut command(&database, &folder, more).args(["--report", "json"])).expect(0);
+        let again = ran(command(&database, &folder, more).args(["--report", "json"])).expect(0);
         let report: serde_json::Value = serde_json::from_str(again.text()).unwrap();
         assert!(report[0]["run"]["metrics"]["rows_admitted"].as_u64().unwrap() < 45_000, "finished ranges were read again");
         let bytes = std::fs::read(folder.join("out.jsonl")).unwrap();
@@ -501,116 +501,4 @@ fn keys_and_snapshots_do_not_mix() {
     let refused = ran(&mut export(&database, &words)).expect(78);
     assert!(refused.stderr.contains("identity.key: was {\"columns\":[\"id\"]"), "{}", refused.stderr);
     assert!(before == std::fs::read(folder.join("out.jsonl.partial")).unwrap(), "the output was touched");
-}
-
-/// Without what differs from run to run.
-fn settled_text(text: &str, folder: &Folder, database: &Database<'_>) -> String {
-    let text = shown(text, folder, database);
-    let lines = text.lines().map(|line| match line.split_once("of snapshot ") {
-        Some((before, _)) => format!("{before}of snapshot […]"),
-        None => line.to_owned(),
-    });
-    lines.map(|line| line + "\n").collect()
-}
-
-/// A plan, which must leave nothing behind.
-fn planned(database: &Database<'_>, folder: &Folder, words: &str) -> String {
-    let names = folder.names();
-    let ran = ran(&mut export(database, &format!("{words} --connections 2 --plan"))).expect(0);
-    assert_eq!((folder.names(), ran.stderr.as_str()), (names, ""));
-    settled_text(ran.text(), folder, database)
-}
-
-#[test]
-fn a_plan_says_what_would_be_done_and_does_nothing() {
-    let database = database();
-    database.psql("CREATE VIEW v AS TABLE t; CREATE TABLE never (id int PRIMARY KEY); INSERT INTO never VALUES (1)");
-    let folder = Folder::new();
-    let plan = |words: &str| planned(&database, &folder, words);
-    let to = format!("--to {}", folder.text("out.jsonl"));
-    assert_snapshot!(plan(&format!("--table t --consistency keyset {to}")), @"
-    t -> [dir]/out.jsonl
-      read by    8 ranges of the key id, on 2 connections
-                 t where id < -18750
-                 t where -18750 <= id < -12500
-                 t where -12500 <= id < -6250
-                 and 5 more
-      moment     each range at a moment of its own
-      columns    id, pad
-      rows       about 50,000
-      table      17.8 MiB
-      output     about 16.3 MiB, an estimate: 6,250 rows became 2.0 MiB
-      resumable  yes, also on a table that is being written: half-written ranges are read again
-      at target  nothing
-    Nothing was written.
-    ");
-    assert_snapshot!(plan(&format!("--table t {to}")), @"
-    t -> [dir]/out.jsonl
-      read by    9 page ranges, on 2 connections
-                 t pages 0-254
-                 t pages 255-509
-                 t pages 510-764
-                 and 6 more
-      moment     one, of snapshot […]
-      columns    id, pad
-      rows       about 50,000
-      table      17.8 MiB
-      output     about 16.3 MiB, an estimate: 5,610 rows became 1.8 MiB
-      resumable  yes, once the table is proved unchanged
-      at target  nothing
-    Nothing was written.
-    ");
-    assert_snapshot!(plan(&format!("--table v {to}")), @"
-    v -> [dir]/out.jsonl
-      read by    one statement, because it is a view
-      moment     one, of snapshot […]
-      columns    id, pad
-      rows       unknown
-      table      0 B
-      output     unknown, an estimate: 13,413 rows became 4.4 MiB
-      resumable  no: what is read by one statement starts over
-      at target  nothing
-    Nothing was written.
-    ");
-    assert_snapshot!(plan(&format!("--table never --to {}", folder.text("never.jsonl.zst"))), @"
-    never -> [dir]/never.jsonl.zst
-      read by    1 page range, on one connection
-      moment     one, of snapshot […]
-      columns    id
-      rows       about 1
-      table      8.0 KiB
-      output     about 22 B, an estimate: 1 row became 22 B
-      resumable  yes, once the table is proved unchanged
-      at target  nothing
-    Nothing was written.
-    ");
-}
-
-#[test]
-fn a_plan_says_what_is_at_the_target() {
-    let database = database();
-    let folder = Folder::new();
-    let plan = |words: &str| planned(&database, &folder, words);
-    let to = format!("--to {}", folder.text("out.jsonl"));
-    let child = command(&database, &folder, "--buffered --connections 1").stderr(Stdio::null()).spawn().unwrap();
-    kill_at(child, &folder, "out.jsonl.partial", 6 << 20);
-    let words = format!("--table t --consistency keyset {to}");
-    let at_target = |text: &str| text.lines().find(|line| line.contains("at target")).unwrap().to_owned();
-    let begun = at_target(&plan(&words));
-    assert!(begun.contains(" of 8 ranges and ") && begun.ends_with(" rows done"), "{begun}");
-    ran(&mut command(&database, &folder, "")).expect(0);
-    let complete = at_target(&plan(&words));
-    assert!(complete.contains("complete (50,000 rows, 20"), "{complete}");
-    std::fs::remove_file(folder.join("out.jsonl.journal")).unwrap();
-    assert_snapshot!(at_target(&plan(&words)), @"  at target  [dir]/out.jsonl exists; give another --to, or --force to replace it");
-    let json = ran(&mut export(&database, &format!("{words} --report json --dry-run"))).expect(0);
-    let json: serde_json::Value = serde_json::from_str(json.text()).unwrap();
-    assert_eq!(
-        (&json[0]["at_target"]["status"], &json[0]["ranges"], &json[0]["expected_rows"]),
-        (&"exists".into(), &8.into(), &50_000.into())
-    );
-    assert_eq!(json[0]["first_ranges"].as_array().unwrap().len(), 3);
-    // As good as what it turns out to be.
-    let (expected, real) = (json[0]["expected_output_bytes"].as_u64().unwrap(), folder.join("out.jsonl").metadata().unwrap().len());
-    assert!(expected.abs_diff(real) < real / 20, "{expected} {real}");
 }

@@ -7,6 +7,7 @@ mod keyset;
 mod kill;
 mod memory;
 mod network;
+mod plan;
 mod random;
 mod refusals;
 mod resume;
