@@ -12,6 +12,7 @@
 pub(crate) use on::{durable_file, durable_journal, durable_names, step};
 
 #[cfg(not(feature = "failpoints"))]
+#[cfg_attr(not(feature = "journal"), expect(unused_imports, reason = "who keeps no journal has none to tell of"))]
 pub(crate) use off::{durable_file, durable_journal, durable_names, step};
 
 /// What a program for users has.
@@ -35,6 +36,7 @@ mod off {
 
     /// Nothing.
     #[inline(always)]
+    #[cfg_attr(not(feature = "journal"), expect(dead_code, reason = "who keeps no journal has none to tell of"))]
     pub(crate) fn durable_journal(_: Option<&str>) {}
 }
 

@@ -16,7 +16,7 @@ pub use dead_letter::{
 pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::{FileSink, output_names};
-#[cfg(unix)]
+#[cfg(all(unix, feature = "cli"))]
 pub(crate) use output_file::sync_folder;
 #[cfg(unix)]
 pub use output_file::{FileOptions, claim_partial, partial_name, present_name};
