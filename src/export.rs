@@ -104,4 +104,5 @@ pub fn orchestrator_of(source: CopySource, session: &Session, settings: &Setting
         .handler("transform", transcoder)
         .workers(settings.workers)
         .memory_limit(settings.memory_limit)
+        .split_chunks()
 }

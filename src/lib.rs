@@ -107,7 +107,7 @@ pub mod sink;
 pub mod source;
 mod trouble;
 
-pub use chunk::{ChunkId, Payload};
+pub use chunk::{ChunkId, Halves, Payload};
 pub use engine::{Handle, Orchestrator, Outcome, RunError, RunReport, Running};
 pub use fsm::Definition;
 pub use journal::RowSum;

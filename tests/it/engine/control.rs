@@ -7,17 +7,6 @@ use sluicegate::engine::{Handle, Outcome};
 use sluicegate::processor::CancelToken;
 use sluicegate::source::{PushError, feed, items};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
-
-/// Waits until something is so; a test that waits in vain fails here.
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 fn state(handle: &Handle) -> String {
     handle.status().state
