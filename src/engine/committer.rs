@@ -7,7 +7,7 @@ use super::lifecycle::{Begun, Cell, Next, Notebook};
 use super::order::{Length, Order};
 use super::patience::{Patience, Waiting};
 use super::registry::Role;
-use super::shared::{Back, Shared};
+use super::shared::{Back, Command, Shared};
 use super::worker::{Routes, contained, panic_message};
 use crate::budget::Hold;
 use crate::chunk::{ChunkId, Payload};
@@ -132,7 +132,9 @@ impl<P: Payload> Committer<P> {
     pub fn run(mut self) {
         let shared = self.shared.clone();
         match catch_unwind(AssertUnwindSafe(|| self.serve())) {
-            Ok(Ok(()) | Err(Halt::StopNow)) => {}
+            Ok(Ok(())) => {}
+            // Also where a stop met a component in trouble: nobody else knows that nothing more will be written.
+            Ok(Err(Halt::StopNow)) => drop(shared.back.send(Back::Command(Command::StopNow))),
             Ok(Err(Halt::Trouble(trouble))) => drop(shared.back.send(Back::Failed(trouble))),
             Err(panic) => drop(shared.back.send(Back::Panicked(panic_message(panic.as_ref())))),
         }

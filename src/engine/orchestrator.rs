@@ -342,8 +342,15 @@ impl<P: Payload> Orchestrator<P> {
             back: back_sender,
             subscribers: Subscribers::default(),
         });
-        let wake = shared.back.clone();
-        self.clock.on_advance(move || drop(wake.send(Back::Wake)));
+        // A clock that is moved faster than anybody can look must not fill the channel.
+        let woken = Arc::downgrade(&shared);
+        self.clock.on_advance(move |now| {
+            let Some(shared) = woken.upgrade() else { return false };
+            if shared.timers.wakes_at(now) {
+                let _ = shared.back.send(Back::Wake);
+            }
+            true
+        });
         Ok(Running::launch(shared, self.outlets, &settings, lanes, order, back, settled))
     }
 

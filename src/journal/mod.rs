@@ -163,7 +163,8 @@ pub enum Entry {
     Admitted(Admitted),
     /// A chunk went from one state to another.
     Transition(Transition),
-    /// A chunk has ended in favour of its halves, which are admitted behind this.
+    /// A chunk has ended in favour of its halves, which are admitted behind this, in the same call of [`Journal::record`]: a journal keeps both or
+    /// nothing of that.
     Split(Split),
     /// A chunk waits for a timer, and nobody works on it.
     Waiting(Waiting),

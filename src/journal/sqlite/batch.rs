@@ -7,7 +7,7 @@ use crate::journal::{Admitted, Ending, Entry, RunTransition, SPLIT, SPLIT_STATE,
 use crate::sink::Position;
 use crate::source::RangeDone;
 use rusqlite::{Connection, params};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Writes the entries of one run.
@@ -50,7 +50,8 @@ impl Batch {
     }
 
     pub fn write(&self, connection: &Connection, entries: &[Entry]) -> rusqlite::Result<()> {
-        let mut latest: HashMap<ChunkId, Latest<'_>> = HashMap::new();
+        // In order: a chunk comes before its parts.
+        let mut latest: BTreeMap<ChunkId, Latest<'_>> = BTreeMap::new();
         for entry in entries {
             match entry {
                 Entry::Admitted(admitted) => latest.entry(admitted.chunk).or_default().admitted = Some(admitted),

@@ -5,8 +5,10 @@ mod failures;
 mod flow;
 mod journal;
 mod memory;
+mod parked;
 mod simulation;
 mod split;
+mod split_journal;
 
 use parking_lot::Mutex;
 use serde_json::json;

@@ -9,6 +9,7 @@ mod random;
 mod refusals;
 mod resume;
 mod shapes;
+mod split;
 mod types;
 
 use crate::support::cluster::Database;
