@@ -254,8 +254,7 @@ impl<P: Payload> Conductor<P> {
     }
 
     fn look_at_memory(&mut self) {
-        let now = self.shared.clock.now();
-        if let Some(verdict) = self.guard.look(now) {
+        if let Some(verdict) = self.guard.look() {
             self.shared.budget.hold(Hold::Resident, verdict.is_short);
             if let Some(warning) = verdict.warning {
                 tracing::warn!("{warning}");

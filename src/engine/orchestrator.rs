@@ -355,11 +355,7 @@ impl<P: Payload> Orchestrator<P> {
     }
 
     fn compile(&self) -> Result<Machine, RunError> {
-        let report = fsm::check(&self.definition, Some(&self.vocabulary));
-        if !report.is_clean(fsm::Class::Lint) {
-            return Err(RunError::Definition(report));
-        }
-        let options = CompileOptions { vocabulary: Some(self.vocabulary.clone()), ..CompileOptions::default() };
+        let options = CompileOptions { vocabulary: Some(self.vocabulary.clone()), refuse: fsm::Class::Lint, ..CompileOptions::default() };
         fsm::compile(self.definition.clone(), &options).map_err(RunError::Definition)
     }
 

@@ -238,7 +238,11 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
     if let Some(gap) = gap(before, row, from_name) {
         return Some(gap);
     }
-    let Some(from) = machine.state(from_name) else { return Some(format!("there is no state `{from_name}`")) };
+    let Some(from) = machine.state(from_name) else {
+        let is_split = from_name == SPLIT_STATE;
+        let ended = || format!("transition {} leaves `{from_name}`, which is final", row.seq);
+        return Some(if is_split { ended() } else { format!("there is no state `{from_name}`") });
+    };
     if machine.is_final(from) && machine.parent(from).is_none_or(|parent| machine.parent(parent).is_none()) {
         return Some(format!("transition {} leaves `{from_name}`, which is final", row.seq));
     }

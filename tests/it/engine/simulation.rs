@@ -9,7 +9,7 @@ use journal::{History, Memory};
 use parts::{Ends, Output, Scripted, handler};
 use sluicegate::chunk::ChunkId;
 use sluicegate::clock::Clock;
-use sluicegate::engine::{Outcome, RunError, RunReport};
+use sluicegate::engine::{Handle, Outcome, RunError, RunReport};
 use sluicegate::{Trouble, TroubleKind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
@@ -157,7 +157,7 @@ enum CutOff {
     Kill,
 }
 
-/// One run of a world, that goes on where the runs in `history` ended. Time goes on whenever nothing else does.
+/// One run of a world, that goes on where the runs in `history` ended.
 fn live(stage: &Arc<Stage>, outputs: &[Output; 2], history: &mut History, cut_off: Option<(CutOff, u64)>) -> Result<RunReport, RunError> {
     let world = stage.world;
     let carried = history.carried_over();
@@ -192,14 +192,22 @@ fn live(stage: &Arc<Stage>, outputs: &[Output; 2], history: &mut History, cut_of
         run = run.unordered();
     }
     let running = run.start()?;
-    let handle = running.handle();
+    pass_time(stage, &running.handle(), &memory, cut_off);
+    stage.over.store(true, SeqCst);
+    let result = running.wait();
+    stage.over.store(false, SeqCst);
+    history.add(&memory);
+    result
+}
+
+/// Lets time go on whenever nothing else does, until the run has ended, and cuts it off when it is time.
+fn pass_time(stage: &Stage, handle: &Handle, memory: &Memory, mut cut_off: Option<(CutOff, u64)>) {
     let (began, mut seen, mut step) = (stage.ticks.load(SeqCst), 0, FIRST_STEP);
-    let mut cut_off = cut_off;
     let started = Instant::now();
     while !handle.status().ended {
         std::thread::sleep(QUIET);
         let ticks = stage.ticks.load(SeqCst);
-        let (seed, elapsed) = (world.0, started.elapsed());
+        let (seed, elapsed) = (stage.world.0, started.elapsed());
         assert!(
             elapsed < HANGS,
             "seed {seed} hangs: {:?} {:#?} busy {}",
@@ -224,11 +232,6 @@ fn live(stage: &Arc<Stage>, outputs: &[Output; 2], history: &mut History, cut_of
             (seen, step) = (ticks, FIRST_STEP);
         }
     }
-    stage.over.store(true, SeqCst);
-    let result = running.wait();
-    stage.over.store(false, SeqCst);
-    history.add(&memory);
-    result
 }
 
 /// The default lifecycle, with its own delays, in which nothing hangs for longer than five minutes.
