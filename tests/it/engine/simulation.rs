@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 const REGRESSIONS: &[u64] = &[];
 
 /// Seeds in a test run, unless `SLUICEGATE_SEEDS` says otherwise.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 2000;
 
 /// So many runs of one world at most; the last one is let be.
 const MOST_RUNS: u64 = 4;
