@@ -21,7 +21,8 @@ impl Moment {
     }
 }
 
-type Wake = Box<dyn Fn() + Send>;
+/// Called with the present moment; says whether it wants to be called again.
+type Wake = Box<dyn Fn(Moment) -> bool + Send>;
 
 #[derive(Clone)]
 enum Kind {
@@ -83,11 +84,12 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         let Kind::Manual(manual) = &self.kind else { panic!("only a manual clock can be advanced") };
         manual.now.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
-        manual.wakes.lock().iter().for_each(|wake| wake());
+        let now = self.now();
+        manual.wakes.lock().retain(|wake| wake(now));
     }
 
-    /// Has `wake` called after each [`Clock::advance`].
-    pub(crate) fn on_advance(&self, wake: impl Fn() + Send + 'static) {
+    /// Has `wake` called after each [`Clock::advance`], for as long as it answers `true`.
+    pub(crate) fn on_advance(&self, wake: impl Fn(Moment) -> bool + Send + 'static) {
         if let Kind::Manual(manual) = &self.kind {
             manual.wakes.lock().push(Box::new(wake));
         }

@@ -104,6 +104,7 @@ pub fn orchestrator_of(source: CopySource, session: &Session, settings: &Setting
         .handler("transform", transcoder)
         .workers(settings.workers)
         .memory_limit(settings.memory_limit)
+        .split_chunks()
 }
 
 /// A run of rows that an earlier one has set aside, through the same handlers; it lacks its sink and its dead letter, too. The rows have

@@ -109,7 +109,7 @@ pub mod source;
 mod sync;
 mod trouble;
 
-pub use chunk::{ChunkId, Payload};
+pub use chunk::{ChunkId, Halves, Payload};
 pub use engine::{Handle, Orchestrator, Outcome, RunError, RunReport, Running};
 pub use fsm::Definition;
 pub use journal::RowSum;

@@ -376,7 +376,8 @@ impl<'a> Job<'a> {
         let mut run = orchestrator_of(source, session, &settings)
             .patience(Patience { total: self.args.give_up_after, ..Patience::default() })
             .group(GroupLimits { bytes: self.args.checkpoint_bytes as u64, ..GroupLimits::default() })
-            .clock(clock.clone());
+            .clock(clock.clone())
+            .leave_parked_chunks();
         if let Some(attempts) = self.args.max_attempts {
             run = run.context("maxAttempts", attempts);
         }

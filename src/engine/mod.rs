@@ -31,6 +31,7 @@
 
 mod committer;
 mod conductor;
+mod family;
 mod handle;
 mod intake;
 mod lane;

@@ -1,13 +1,12 @@
 //! The second guard: how much memory the process really has, whatever the permits say.
 
 use crate::cgroup::{Groups, Usage};
-use crate::clock::Moment;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// How often resident memory is measured.
+/// How often resident memory is measured: by real time, as memory is real whatever clock the run goes by.
 const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
 /// What the process may use beyond what it had at the start and the permits: stacks, buffers, the allocator's slack.
@@ -23,7 +22,7 @@ pub(super) struct Guard {
     /// Above this many resident bytes, reading stops.
     ceiling: u64,
     groups: Groups,
-    next: Moment,
+    next: Instant,
     was_short: bool,
     resident: Arc<Resident>,
 }
@@ -50,7 +49,7 @@ impl Guard {
             pid: if cfg!(sluicegate_model) { None } else { sysinfo::get_current_pid().ok() },
             ceiling: u64::MAX,
             groups: if cfg!(sluicegate_model) { Groups::default() } else { Groups::of_this_process() },
-            next: Moment(0),
+            next: Instant::now(),
             was_short: false,
             resident: Arc::default(),
         };
@@ -73,11 +72,12 @@ impl Guard {
     }
 
     /// Measures, if it is time to.
-    pub fn look(&mut self, now: Moment) -> Option<Verdict> {
+    pub fn look(&mut self) -> Option<Verdict> {
+        let now = Instant::now();
         if now < self.next {
             return None;
         }
-        self.next = now.after(MEASURE_EVERY);
+        self.next = now + MEASURE_EVERY;
         let resident = self.measure();
         let group = self.groups.tightest();
         let group_is_short = group.is_some_and(|usage| usage.used >= usage.limit / 100 * GROUP_PERCENT);

@@ -59,8 +59,8 @@ const NOT_MODELLED: &[&str] = &[
     "std::thread::Builder",
 ];
 
-/// Of `std::sync`, what waits for nobody.
-const WAITS_FOR_NOBODY: &[&str] = &["std::sync::Arc", "std::sync::Weak", "std::sync::{Arc, Weak}"];
+/// Of `std::sync`, what waits for nobody; or, with `LazyLock`, for a computation that meets no lock of a model.
+const WAITS_FOR_NOBODY: &[&str] = &["std::sync::Arc", "std::sync::Weak", "std::sync::{Arc, Weak}", "std::sync::{Arc, LazyLock}"];
 
 const MAX_FILE_LINES: usize = 600;
 

@@ -69,6 +69,9 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
     let metrics = &report.metrics;
     let rate = metrics.rows_admitted as f64 / report.seconds.max(1e-6);
     eprintln!("{} -> {target}: {}", export.shown(), outcome(report));
+    if let Some(reason) = &report.stopped_because {
+        eprintln!("  because  {reason}");
+    }
     let (came, sign) = match report.outcome {
         // A range that was not read to its end has no count of the server's.
         Outcome::Stopped | Outcome::Cancelled => (metrics.rows_admitted + metrics.rows_carried_over, "came in,"),

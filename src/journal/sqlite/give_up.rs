@@ -23,6 +23,7 @@ use std::sync::Arc;
 const UNFINISHED: &str =
     "SELECT part, min(range) FROM (SELECT part, range FROM chunks UNION SELECT part, range FROM ranges) WHERE range NOT IN (
         SELECT r.range FROM ranges r WHERE r.chunks = (SELECT count(*) FROM chunks c WHERE c.range = r.range AND c.split = '' AND c.final)
+        AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.range = r.range AND NOT c.final)
     ) GROUP BY part";
 
 const POSITION: &str = "SELECT bytes, rows FROM checkpoints WHERE output = ?1 ORDER BY rowid DESC LIMIT 1";

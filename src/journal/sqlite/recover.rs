@@ -4,7 +4,7 @@ use super::query::{Reader, RunRow};
 use super::schema;
 use crate::chunk::ChunkId;
 use crate::failpoint::step;
-use crate::journal::{CarriedOver, LeftOff, RowSum};
+use crate::journal::{AsRead, CarriedOver, LeftOff, RowSum};
 use crate::sink::Position;
 use crate::trouble::{Trouble, TroubleKind};
 use rusqlite::{Connection, OpenFlags, Row};
@@ -31,12 +31,13 @@ pub struct Earlier {
     pub written_twice: Option<ChunkId>,
 }
 
-/// A range is finished when it was read to its end and all of its chunks have come to theirs.
+/// A range is finished when it was read to its end and all of its chunks, and all parts of them, have come to theirs.
 const FINISHED: &str = "SELECT r.range, r.part, r.rows FROM ranges r
-    WHERE r.chunks = (SELECT count(*) FROM chunks c WHERE c.range = r.range AND c.split = '' AND c.final) ORDER BY r.range";
+    WHERE r.chunks = (SELECT count(*) FROM chunks c WHERE c.range = r.range AND c.split = '' AND c.final)
+    AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.range = r.range AND NOT c.final) ORDER BY r.range";
 
 const CHUNKS: &str = "SELECT range, idx, split, part, state, final, rows, bytes, coalesce(rows_written, 0), coalesce(rows_filtered, 0),
-    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), waits_until, context, source_digest FROM chunks";
+    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), waits_until, context, source_digest, final AND rows_written IS NULL FROM chunks";
 
 const POSITIONS: &str = "SELECT output, bytes, rows FROM checkpoints WHERE rowid IN (SELECT max(rowid) FROM checkpoints GROUP BY output)";
 
@@ -53,6 +54,8 @@ struct Known {
     part: u32,
     left: LeftOff,
     is_final: bool,
+    /// It goes on as two halves.
+    is_split: bool,
     rows: u64,
     bytes: usize,
     ends: RowSum,
@@ -103,6 +106,12 @@ impl Earlier {
                 carried.begun.extend((!chunk.left.state.is_empty()).then_some((id, chunk.left)));
                 return Ok(());
             }
+            if chunk.is_split {
+                let Known { part, rows, bytes, source_digest: digest, .. } = chunk;
+                let as_read = AsRead { part, rows, bytes: bytes as u64, digest };
+                carried.split.extend((!finished.contains_key(&id.range)).then_some((id, as_read)));
+                return Ok(());
+            }
             add(&mut carried.rows, &chunk.ends);
             if !finished.contains_key(&id.range) {
                 let Known { part, rows, bytes, source_digest, .. } = chunk;
@@ -130,9 +139,14 @@ impl Earlier {
         CarriedOver { ended, ..self.carried.clone() }
     }
 
-    /// Rows, bytes and digest, as read, of chunks that have come to their end in ranges that are not finished.
+    /// Rows, bytes and digest, as read, of chunks that have come to their end, with all their parts, in ranges that are not finished.
     pub fn ended(&self) -> HashMap<ChunkId, (u64, usize, Option<u64>)> {
-        self.ended.iter().map(|chunk| (chunk.id, (chunk.rows, chunk.bytes, chunk.source_digest))).collect()
+        let carried = self.carried();
+        let split =
+            carried.split.iter().map(|(id, read)| (*id, (read.rows, usize::try_from(read.bytes).unwrap_or(usize::MAX), read.digest)));
+        let whole = self.ended.iter().map(|chunk| (chunk.id, (chunk.rows, chunk.bytes, chunk.source_digest)));
+        let done = carried.need_not_be_read();
+        whole.chain(split).filter(|(id, _)| done.contains(id)).collect()
     }
 
     /// Whether the outputs have their final names.
@@ -175,6 +189,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
             context: row.get::<_, Option<String>>(13)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
         },
         is_final: row.get(5)?,
+        is_split: row.get(15)?,
         rows: number(row, 6)?,
         bytes: number(row, 7)?,
         ends: RowSum {

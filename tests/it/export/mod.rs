@@ -13,6 +13,7 @@ mod refusals;
 mod resume;
 mod shapes;
 mod sinks;
+mod split;
 mod types;
 
 use crate::support::cluster::Database;
