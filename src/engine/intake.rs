@@ -12,7 +12,7 @@ use crate::journal::Entry;
 use crate::source::{Incoming, RangeDone};
 use crate::sync::Mutex;
 use crate::trouble::{Trouble, TroubleKind};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is in flight, and how far ranges have been read.
@@ -21,14 +21,15 @@ pub(super) struct InFlight<P> {
 }
 
 struct State<P> {
-    cells: HashMap<ChunkId, Arc<Cell<P>>>,
+    /// In the order they were read, so that what is done to all of them is done in the same order every time.
+    cells: BTreeMap<ChunkId, Arc<Cell<P>>>,
     /// Ranges that are being read: their part and how many chunks they have so far, those of earlier runs included.
     ranges: BTreeMap<u32, (u32, u32)>,
 }
 
 impl<P> InFlight<P> {
     pub fn new() -> InFlight<P> {
-        InFlight { state: Mutex::new(State { cells: HashMap::new(), ranges: BTreeMap::new() }) }
+        InFlight { state: Mutex::new(State { cells: BTreeMap::new(), ranges: BTreeMap::new() }) }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -40,7 +41,7 @@ impl<P> InFlight<P> {
         let state = self.state.lock();
         match state.cells.get(&id) {
             Some(cell) => vec![cell.clone()],
-            None => state.cells.values().filter(|cell| cell.id.is_within(id)).cloned().collect(),
+            None => state.cells.range(id..).map(|(_, cell)| cell).take_while(|cell| cell.id.is_within(id)).cloned().collect(),
         }
     }
 
@@ -58,11 +59,8 @@ impl<P> InFlight<P> {
         state.cells.extend(parts.iter().map(|cell| (cell.id, cell.clone())));
     }
 
-    /// In the order they were read, so that what is done to all of them is done in the same order every time.
     pub fn all(&self) -> Vec<Arc<Cell<P>>> {
-        let mut cells: Vec<_> = self.state.lock().cells.values().cloned().collect();
-        cells.sort_unstable_by_key(|cell| cell.id);
-        cells
+        self.state.lock().cells.values().cloned().collect()
     }
 
     /// These have come to their end, or stay where they are in this run.

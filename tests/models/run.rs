@@ -53,6 +53,8 @@ struct World {
     ranges: Vec<u32>,
     /// What handler and sink do with a chunk at their first attempts.
     fates: BTreeMap<ChunkId, Vec<Fate>>,
+    /// Rows that no handler can take: their chunks are split until they are alone.
+    poison: BTreeSet<u32>,
     /// Passing troubles that source and sink still have.
     source_troubles: Mutex<u32>,
     sink_troubles: Mutex<u32>,
@@ -95,9 +97,12 @@ impl World {
         };
         let calm = mood == Mood::Calm;
         let chunks = ids(&ranges).map(|id| (id, if calm { Vec::new() } else { (0..3).map(|_| fate()).collect() }));
+        let fates = chunks.collect();
+        let poison = ids(&ranges).flat_map(rows_of).filter(|_| !calm && happens(10)).collect();
         let troubles = if mood == Mood::Stormy { pick(3) } else { 0 };
         World {
-            fates: chunks.collect(),
+            fates,
+            poison,
             ranges,
             source_troubles: Mutex::new(if mood == Mood::Stormy { pick(2) } else { 0 }),
             sink_troubles: Mutex::new(troubles),
@@ -107,7 +112,7 @@ impl World {
     }
 
     fn fate(&self, id: ChunkId, attempt: u32) -> Fate {
-        self.fates[&id].get(attempt as usize - 1).copied().unwrap_or(Fate::Fine)
+        self.fates[&id.whole()].get(attempt as usize - 1).copied().unwrap_or(Fate::Fine)
     }
 
     fn all_rows(&self) -> Vec<u32> {
@@ -121,7 +126,7 @@ fn ids(ranges: &[u32]) -> impl Iterator<Item = ChunkId> {
 
 fn rows_of(id: ChunkId) -> Rows {
     let first = id.range * 100 + id.index * 10;
-    (first..first + 2).collect()
+    (first..first + 3).collect()
 }
 
 fn away() -> Trouble {
@@ -182,6 +187,9 @@ impl Lane<Rows> for RangesLane {
 }
 
 fn work(world: &World, work: &Work<Rows>) -> Result<Done<Rows>, HandlerError> {
+    if work.payload.iter().any(|row| world.poison.contains(row)) {
+        return Err(HandlerError::new("poison", "a row is bad").of_some_row());
+    }
     match world.fate(work.id, work.attempt) {
         Fate::Fails => Err(HandlerError::new("io", "not this time")),
         Fate::Filters => Ok(Done::with(work.payload[1..].to_vec()).filtering(1)),
@@ -242,6 +250,7 @@ struct Notes {
     transitions: BTreeMap<ChunkId, u32>,
     admitted: BTreeSet<ChunkId>,
     settled: BTreeMap<ChunkId, sluicegate::journal::ChunkRows>,
+    split: BTreeSet<ChunkId>,
     ranges: BTreeSet<u32>,
     ended: Option<Ending>,
     late: Vec<String>,
@@ -282,6 +291,11 @@ impl Book {
                     }
                     if book.settled.insert(settled.chunk, settled.rows).is_some() {
                         book.faults.push(format!("{} ended twice", settled.chunk));
+                    }
+                }
+                Entry::Split(split) => {
+                    if book.transitions.remove(&split.chunk) != Some(split.seq) || !book.split.insert(split.chunk) {
+                        book.faults.push(format!("{} was split by its transition {}", split.chunk, split.seq));
                     }
                 }
                 Entry::RangeDone(done) => drop(book.ranges.insert(done.range)),
@@ -359,6 +373,7 @@ fn live(mood: Mood, asks: &[Ask]) {
         .handler("work", move |chunk: &Work<Rows>| work(&at_work, chunk))
         .sink("sink", Remembers { world: world.clone(), arrived: out.clone(), refuses: true })
         .dead_letter("deadLetter", Remembers { world: world.clone(), arrived: dead.clone(), refuses: false })
+        .split_chunks()
         .journal(book.clone())
         .clock(clock.clone())
         .workers(2)
@@ -369,6 +384,10 @@ fn live(mood: Mood, asks: &[Ask]) {
             longest_wait: Duration::from_millis(2),
         })
         .group(GroupLimits { chunks: 1 + pick(4) as usize, ..GroupLimits::default() });
+    if happens(3) {
+        // Halves have to wait for a place.
+        run = run.max_chunks(1 + pick(2) as usize);
+    }
     let unordered = happens(4);
     if unordered {
         run = run.unordered();
@@ -433,7 +452,8 @@ fn judge(world: &World, unordered: bool, report: &RunReport, book: &Book, cut_sh
     assert!(written.late.is_empty(), "written down after the end: {:#?}", written.late);
     // A stop finishes what is in flight and has its turn before the first gap; a chunk that is cut off behind one stays as it is.
     for (range, _) in (0..).zip(&world.ranges) {
-        let left: Vec<_> = written.admitted.iter().filter(|id| id.range == range && !written.settled.contains_key(id)).collect();
+        let has_ended = |id: &ChunkId| written.settled.contains_key(id) || written.split.contains(id);
+        let left: Vec<_> = written.admitted.iter().filter(|id| id.range == range && !has_ended(id)).collect();
         assert!(left.is_empty(), "{left:?} came in and were not finished");
         if !written.ranges.contains(&range) && !unordered {
             break;
