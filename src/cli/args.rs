@@ -59,7 +59,7 @@ pub enum Command {
     Export(Box<ExportArgs>),
     /// Look into a journal, also while the run is on.
     Inspect(InspectArgs),
-    /// Read an output again and compare it with its journal. Exit code 1 if something differs.
+    /// Read an output again and compare it with its journal, and the journal with the table. Exit code 1 if something differs.
     Verify(VerifyArgs),
     /// Check definitions; prints every finding with file, line and column.
     Check(CheckArgs),
@@ -152,7 +152,7 @@ pub struct TransitionArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sluicegate verify orders.jsonl.journal\n  sluicegate verify orders.jsonl.journal --output archive/orders.jsonl"
+    after_help = "Examples:\n  sluicegate verify orders.jsonl.journal\n  sluicegate verify orders.jsonl.journal --output archive/orders.jsonl\n  sluicegate verify orders.jsonl.journal --against-source --from postgres://me@db.example/shop"
 )]
 pub struct VerifyArgs {
     /// The journal.
@@ -160,6 +160,20 @@ pub struct VerifyArgs {
 
     #[arg(long, value_name = "PATH", help = OUTPUT_HELP)]
     pub output: Option<String>,
+
+    /// Then read the table again, under a new snapshot, and say which ranges of it are not as they were exported. For what was read in
+    /// page ranges.
+    #[arg(long)]
+    pub against_source: bool,
+
+    /// Where the table is, with --against-source: a URL or key=value string as libpq takes it. What it leaves open comes from PG*
+    /// variables, the service file and the password file.
+    #[arg(long, value_name = "CONNINFO", env = "DATABASE_URL", hide_env_values = true, default_value = "")]
+    pub from: String,
+
+    /// Connections that read side by side, with --against-source [default: the number of processors, at most 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connections: Option<u16>,
 
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -282,7 +296,8 @@ pub struct ExportArgs {
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = RowSecurityArg::Refuse)]
     pub row_security: RowSecurityArg,
 
-    /// What to do when the table has changed since an export was begun that is to be gone on with.
+    /// What all rows are to be seen under, and what to do when the table has changed since an export was begun that is to be gone on
+    /// with.
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = Consistency::Snapshot, value_name = "MODE")]
     pub consistency: Consistency,
 
@@ -417,6 +432,9 @@ pub enum Consistency {
     Snapshot,
     /// Go on: rows may be lost or doubled, and the exit code says so (3).
     Mixed,
+    /// Read a standby or clone whose replay is paused: no snapshot is held, and the export can be gone on with for ever, on every clone
+    /// that stands at the same place of the log.
+    Frozen,
 }
 
 fn mode(text: &str) -> Result<u32, String> {

@@ -4,7 +4,7 @@ mod report;
 mod resume;
 mod target;
 
-use super::args::{ExportArgs, Format, RowSecurityArg};
+use super::args::{Consistency, ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};
 use super::progress::Progress;
 use super::signals::Signals;
@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use target::{Target, Targets};
 
 pub use crate::export::vocabulary;
+pub use resume::{chunk_limits, compare, heap_files, same_server};
 
 /// How often a server that is away is asked for a new session.
 const REOPEN_EVERY: Duration = Duration::from_millis(500);
@@ -82,7 +83,7 @@ struct Table {
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let targets = Targets::parse(&args.to)?;
     let mut job = Job::new(args, &targets)?;
-    let mut session = Session::open(&job.connector, job.row_security())?;
+    let mut session = job.open()?;
     let mut stalled = None;
     loop {
         let mut done = 0;
@@ -94,7 +95,9 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
                 if tries >= MOST_STALLED {
                     return Err(failure);
                 }
-                tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
+                let how =
+                    if job.is_frozen() { "once the standby stands where it did" } else { "under a new snapshot, if nothing has changed" };
+                tracing::warn!("{failure}; going on {how}");
                 drop(session);
                 std::thread::sleep(AFTER_STALLED * tries);
                 session = job.reopen()?;
@@ -160,11 +163,23 @@ impl<'a> Job<'a> {
         }
     }
 
+    fn is_frozen(&self) -> bool {
+        self.args.consistency == Consistency::Frozen
+    }
+
+    fn open(&self) -> Result<Session, Trouble> {
+        if self.is_frozen() {
+            Session::open_frozen(&self.connector, self.row_security())
+        } else {
+            Session::open(&self.connector, self.row_security())
+        }
+    }
+
     /// A new session, as soon as the server has one, for as long as it is worth trying.
     fn reopen(&self) -> Result<Session, Failure> {
         let began = Instant::now();
         loop {
-            match Session::open(&self.connector, self.row_security()) {
+            match self.open() {
                 Err(trouble) if trouble.is_passing() && began.elapsed() < self.args.give_up_after => std::thread::sleep(REOPEN_EVERY),
                 result => return Ok(result?),
             }
@@ -195,6 +210,7 @@ impl<'a> Job<'a> {
             tables.push(Table { export: Arc::new(export), target, begin, claims });
         }
         let mixed = resume::prove(self, session, &mut tables)?;
+        session.let_go();
         let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
         let mut reports = Vec::new();
         for mut table in tables {
@@ -342,7 +358,7 @@ impl<'a> Job<'a> {
         if self.args.unordered {
             run = run.unordered();
         }
-        tracing::info!(snapshot = session.snapshot().id, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
+        tracing::info!(snapshot = report::snapshot(session), "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
         let mut created = Created::default();
         run = self.outlets(run, table, &mut created)?;
         if let Some(path) = self.journal(target) {
@@ -405,7 +421,7 @@ impl<'a> Job<'a> {
         let handle = running.handle();
         self.signals.watch(handle.clone());
         let progress = Progress::show(handle.clone(), export.name.clone(), export.estimated_rows, self.args.progress, self.args.quiet);
-        if let Some(age) = self.args.max_snapshot_age {
+        if let Some(age) = self.args.max_snapshot_age.filter(|_| !self.is_frozen()) {
             let left = age.saturating_sub(session.since().elapsed());
             std::thread::spawn(move || {
                 std::thread::sleep(left);
@@ -491,7 +507,7 @@ impl<'a> Job<'a> {
         outln!("  columns: {}", export.columns.join(", "));
         outln!("  rows: {rows}, {} of table", show_size(export.bytes));
         outln!("  read by: {mode}");
-        outln!("  snapshot: {} at {}", session.snapshot().id, session.snapshot().lsn.as_deref().unwrap_or("an unknown position"));
+        outln!("  snapshot: {}", report::snapshot(session));
         outln!("  first chunk: {sample} rows; nothing was written");
         Ok(Value::Null)
     }

@@ -16,6 +16,13 @@ pub fn peak_resident_bytes() -> Option<u64> {
     Some(kibibytes << 10)
 }
 
+/// What is read under.
+pub fn snapshot(session: &Session) -> String {
+    let snapshot = session.snapshot();
+    let id = if snapshot.frozen { "of a standby that stands still" } else { &snapshot.id };
+    format!("{id} at {}", snapshot.lsn.as_deref().unwrap_or("an unknown position"))
+}
+
 /// The report as JSON.
 pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &Session) -> Value {
     json!({
@@ -25,7 +32,7 @@ pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &
         "read": export.mode,
         "snapshot": {
             "id": session.snapshot().id, "lsn": session.snapshot().lsn, "taken_at": session.snapshot().taken_at,
-            "age_seconds": session.since().elapsed().as_secs_f64(),
+            "frozen": session.snapshot().frozen, "age_seconds": session.since().elapsed().as_secs_f64(),
         },
         "run": report,
     })
@@ -83,9 +90,12 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
         ReadMode::Pages => format!("{} page ranges", show_count(export.ranges.len() as u64)),
         ReadMode::OneLane { reason } => format!("one statement ({reason})"),
     };
-    let snapshot = session.snapshot();
-    let lsn = snapshot.lsn.as_deref().unwrap_or("unknown");
-    eprintln!("  source   {mode}, snapshot {} at {lsn}, held for {}", snapshot.id, show_duration(session.since().elapsed().as_secs_f64()));
+    let held = if session.snapshot().frozen {
+        String::new()
+    } else {
+        format!(", held for {}", show_duration(session.since().elapsed().as_secs_f64()))
+    };
+    eprintln!("  source   {mode}, snapshot {}{held}", snapshot(session));
     eprintln!(
         "  memory   {} resident at most, limit {} + 32 MiB",
         show_size(metrics.memory.peak_resident_bytes),

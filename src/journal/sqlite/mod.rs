@@ -7,6 +7,7 @@
 pub mod audit;
 mod batch;
 pub mod figures;
+pub mod pieces;
 pub mod query;
 pub mod recover;
 pub mod schema;

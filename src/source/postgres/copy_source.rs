@@ -4,6 +4,7 @@ use super::connect::Connector;
 use super::export::Export;
 use super::lane::CopyLane;
 use super::session::Session;
+use super::view::View;
 use crate::batch::Batch;
 use crate::budget::{Budget, MemoryBand};
 use crate::chunk::{ChunkId, Payload};
@@ -44,7 +45,7 @@ pub type Seen = (u64, usize, Option<u64>);
 /// Reads an [`Export`] on several connections.
 pub struct CopySource {
     pub(super) connector: Connector,
-    pub(super) begin: Arc<str>,
+    pub(super) view: Arc<View>,
     pub(super) export: Arc<Export>,
     limits: ChunkLimits,
     connections: usize,
@@ -82,15 +83,16 @@ impl Expansion {
 }
 
 impl CopySource {
-    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does.
+    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does; where the
+    /// server stands still, the session need not.
     pub fn new(session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
         let connector = session.connector().clone();
         let connections = connections.min(export.ranges.len()).max(1);
-        let begin = session.begin_elsewhere(export.repeats_exactly()).into();
+        let view = Arc::new(session.view(export.repeats_exactly()));
         let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);
         CopySource {
             connector,
-            begin,
+            view,
             export,
             limits,
             connections,
@@ -136,7 +138,7 @@ impl CopySource {
     pub fn sample(&self, limits: ChunkLimits) -> Result<u64, Trouble> {
         let budget = Budget::new(MemoryBand::under(usize::MAX / 2), 16, Clock::real());
         let queue = Arc::new(Mutex::new(VecDeque::from([0])));
-        let mut lane = CopyLane::new(self, 0, limits, &queue);
+        let mut lane = CopyLane::new(self, 0, limits, &queue, None);
         match lane.read(&budget, &Stop::default())? {
             Read::Chunk(chunk) => Ok(chunk.payload.rows()),
             _ => Ok(0),
@@ -152,12 +154,14 @@ impl Source<Batch> for CopySource {
         let is_left = |range: &usize| !self.finished.contains(&self.export.ranges[*range].number);
         let whole = Arc::new(Mutex::new((0..self.export.ranges.len()).filter(is_left).collect::<VecDeque<_>>()));
         let lanes = if per_part { self.export.part_starts.len() } else { self.connections };
+        // With a file for each, no lane can do without another.
+        let rest = (!per_part).then(|| Arc::new(AtomicUsize::new(lanes)));
         let lane = |number: usize| {
             let of_part = |part: usize| {
                 (0..self.export.ranges.len()).filter(is_left).filter(|range| self.export.ranges[*range].part as usize == part).collect()
             };
             let queue = if per_part { Arc::new(Mutex::new(of_part(number))) } else { whole.clone() };
-            Box::new(CopyLane::new(self, number, self.limits, &queue)) as Box<dyn Lane<Batch>>
+            Box::new(CopyLane::new(self, number, self.limits, &queue, rest.clone())) as Box<dyn Lane<Batch>>
         };
         Ok((0..lanes).map(lane).collect())
     }

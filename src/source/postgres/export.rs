@@ -142,12 +142,14 @@ impl Export {
 
     fn of_query(session: &mut Session, sql: &str, request: &Request) -> Result<Export, Trouble> {
         let sql = sql.trim().trim_end_matches(';');
-        let described = session.describe(sql)?;
+        let described = session.describe(sql, "--query")?;
         let aliases = aliases(described.iter().map(|(name, _)| name.as_str()));
         let columns = described.into_iter().map(|(name, type_oid)| Column { name, type_oid, number: 0, is_readable: true }).collect();
         let from = format!("{} AS r({})", fragment(sql), aliases.join(","));
         // A query without columns takes no list of aliases.
         let from = if aliases.is_empty() { format!("{} AS r", fragment(sql)) } else { from };
+        // Not everything that can be prepared can be read from.
+        session.describe(&format!("SELECT FROM {from}"), "--query")?;
         let (columns, aliases) = select(columns, aliases, request, "the query")?;
         let forms = forms(session, &columns)?;
         let list = select_list(&aliases, &forms);
@@ -312,7 +314,7 @@ fn select(all: Vec<Column>, quoted: Vec<String>, request: &Request, of: &str) ->
         let place = all.iter().position(|column| column.name == *name).ok_or_else(|| {
             let near = all.iter().map(|column| (strsim::jaro_winkler(name, &column.name), &column.name)).max_by(|a, b| a.0.total_cmp(&b.0));
             let hint = near.filter(|(likeness, _)| *likeness > 0.7).map_or(String::new(), |(_, near)| format!("; did you mean `{near}`?"));
-            refused(format!("{of} has no column `{name}`{hint}"))
+            refused(format!("--columns: {of} has no column `{name}`{hint}"))
         })?;
         Ok((all[place].clone(), quoted[place].clone()))
     };
@@ -381,19 +383,26 @@ impl Statement<'_> {
             if filter.trim().is_empty() {
                 return Err(refused("--where: the condition is empty"));
             }
-            session.describe(&format!("SELECT FROM {} WHERE\n{filter}\n", self.from))?;
+            session.describe(&format!("SELECT FROM {} WHERE\n{filter}\n", self.from), "--where")?;
         }
-        session.describe(&self.select())?;
+        session.describe(&self.unordered(), "the columns")?;
+        if self.request.order_by.is_some() {
+            session.describe(&self.select(), "--order-by")?;
+        }
         Ok(())
     }
 
     /// All rows by one query.
     fn select(&self) -> String {
+        let order = self.request.order_by.as_ref().map_or(String::new(), |order| format!(" ORDER BY\n{order}\n"));
+        let limit = self.request.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
+        format!("{}{order}{limit}", self.unordered())
+    }
+
+    fn unordered(&self) -> String {
         let Statement { list, from, request } = self;
         let filter = request.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE {}", fragment(filter)));
-        let order = request.order_by.as_ref().map_or(String::new(), |order| format!(" ORDER BY\n{order}\n"));
-        let limit = request.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
-        format!("SELECT {list} FROM {from}{filter}{order}{limit}")
+        format!("SELECT {list} FROM {from}{filter}")
     }
 
     /// All rows as one range.

@@ -4,6 +4,7 @@ use super::connect::{ConnectErrorKind, Connector};
 use super::copy_source::{ChunkLimits, CopySource, Expansion, HEADROOM, Seen};
 use super::export::{Export, Range};
 use super::session::connect_trouble;
+use super::view::{Unseen, View};
 use super::wire::{Frame, Message, RawConnection, ServerError, WireError, frame};
 use crate::batch::Batch;
 use crate::budget::{Budget, Permit};
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How often a lane that waits for the server looks whether it should stop.
@@ -31,7 +33,7 @@ const HEAD: usize = 5;
 pub(super) struct CopyLane {
     number: usize,
     connector: Connector,
-    begin: Arc<str>,
+    view: Arc<View>,
     export: Arc<Export>,
     limits: ChunkLimits,
     pool: Pool,
@@ -39,8 +41,8 @@ pub(super) struct CopyLane {
     /// Ranges that no lane has taken yet.
     queue: Arc<Mutex<VecDeque<usize>>>,
     connection: Option<RawConnection>,
-    /// Whether the others can do without this lane: it is not the first, and has taken nothing yet.
-    may_give_up: bool,
+    /// Lanes that can do each other's work and have not given up, this one among them; until it has begun with its own.
+    rest: Option<Arc<AtomicUsize>>,
     /// Ranges that were asked for, the one that is being answered first. Asking for the next before this one's end keeps the server busy.
     ranges: VecDeque<Taken>,
     filling: Option<Filling>,
@@ -63,6 +65,8 @@ struct Taken {
     rows: u64,
     /// The server's own count, from its `COPY n`.
     told: Option<u64>,
+    /// How often the server was found standing where it should.
+    looks: u32,
     asked: bool,
 }
 
@@ -104,7 +108,7 @@ impl Lane<Batch> for CopyLane {
             if stop.is_draining() {
                 return Ok(Read::Stopped);
             }
-            if self.may_give_up && !self.has_place()? {
+            if self.rest.is_some() && !self.has_place()? {
                 return Ok(Read::End);
             }
             self.take_ranges(budget, stop);
@@ -145,19 +149,25 @@ impl From<Trouble> for Failure {
 }
 
 impl CopyLane {
-    /// A lane of `source` that takes its ranges from `queue`.
-    pub fn new(source: &CopySource, number: usize, limits: ChunkLimits, queue: &Arc<Mutex<VecDeque<usize>>>) -> CopyLane {
+    /// A lane of `source` that takes its ranges from `queue`, as do the `rest` of them.
+    pub fn new(
+        source: &CopySource,
+        number: usize,
+        limits: ChunkLimits,
+        queue: &Arc<Mutex<VecDeque<usize>>>,
+        rest: Option<Arc<AtomicUsize>>,
+    ) -> CopyLane {
         CopyLane {
             number,
             connector: source.connector.clone(),
-            begin: source.begin.clone(),
+            view: source.view.clone(),
             export: source.export.clone(),
             limits,
             pool: source.pool.clone(),
             expansion: source.expansion.clone(),
             queue: queue.clone(),
             connection: None,
-            may_give_up: number > 0 && source.export.part_starts.len() == 1,
+            rest,
             ranges: VecDeque::new(),
             filling: None,
             carry: Vec::new(),
@@ -170,19 +180,25 @@ impl CopyLane {
     fn has_place(&mut self) -> Result<bool, Trouble> {
         match self.connector.raw() {
             Ok(connection) => {
-                self.may_give_up = false;
+                self.rest = None;
                 match self.begin(connection) {
                     Ok(connection) => self.connection = Some(connection),
                     Err(failure) => return Err(self.give_up_connection(failure)),
                 }
                 Ok(true)
             }
-            Err(error) if error.kind() == ConnectErrorKind::TooManyConnections => {
+            Err(error) if error.kind() == ConnectErrorKind::TooManyConnections && self.leaves_others() => {
                 tracing::warn!("going on without connection {}: the server has no place for it", self.number + 1);
                 Ok(false)
             }
             Err(error) => Err(connect_trouble(error)),
         }
+    }
+
+    /// Gives up, unless this is the last lane there is: that one waits for a place.
+    fn leaves_others(&self) -> bool {
+        let give_up = |lanes: usize| lanes.checked_sub(1).filter(|left| *left > 0);
+        self.rest.as_ref().is_some_and(|rest| rest.fetch_update(Ordering::SeqCst, Ordering::SeqCst, give_up).is_ok())
     }
 
     /// Keeps two ranges taken: the one being answered and the next.
@@ -191,7 +207,7 @@ impl CopyLane {
             let Some(next) = self.queue.lock().pop_front() else { return };
             let range = self.export.ranges[next].clone();
             budget.enter(range.number);
-            self.ranges.push_back(Taken { range, chunks: Vec::new(), found: 0, rows: 0, told: None, asked: false });
+            self.ranges.push_back(Taken { range, chunks: Vec::new(), found: 0, rows: 0, told: None, looks: 0, asked: false });
         }
     }
 
@@ -202,7 +218,7 @@ impl CopyLane {
         }
         let connection = self.connection.as_mut().expect("just connected");
         for taken in self.ranges.iter_mut().filter(|taken| !taken.asked) {
-            connection.send_query(&taken.range.sql).map_err(WireError::from)?;
+            connection.send_query(&self.view.statement(&taken.range.sql)).map_err(WireError::from)?;
             taken.asked = true;
         }
         Ok(())
@@ -212,14 +228,15 @@ impl CopyLane {
         self.begin(self.connector.raw().map_err(connect_trouble)?)
     }
 
-    /// Begins a transaction under the run's snapshot.
+    /// Has the connection see what the run sees.
     fn begin(&self, mut connection: RawConnection) -> Result<RawConnection, Failure> {
-        connection.simple(&self.begin).map_err(|error| match &error {
-            WireError::Server(server) if server.sqlstate == "22023" || server.sqlstate == "55000" => {
+        self.view.enter(&mut connection).map_err(|unseen| match unseen {
+            Unseen::Wire(WireError::Server(server)) if server.sqlstate == "22023" || server.sqlstate == "55000" => {
                 let message = "the snapshot that this run reads under is gone, and the rows cannot be told apart from later ones";
-                Failure::Trouble(Trouble::lasting(TroubleKind::Unavailable, message).because(error.to_string()))
+                Failure::Trouble(Trouble::lasting(TroubleKind::Unavailable, message).because(server))
             }
-            _ => Failure::Wire(error),
+            Unseen::Wire(error) => Failure::Wire(error),
+            Unseen::Trouble(trouble) => Failure::Trouble(trouble),
         })?;
         connection.set_read_timeout(Some(LOOK_EVERY)).map_err(WireError::from)?;
         Ok(connection)
@@ -232,7 +249,7 @@ impl CopyLane {
         self.filling = None;
         self.carry.clear();
         for taken in &mut self.ranges {
-            (taken.found, taken.rows, taken.told, taken.asked) = (0, 0, None, false);
+            (taken.found, taken.rows, taken.told, taken.looks, taken.asked) = (0, 0, None, 0, false);
         }
         let place = self.ranges.front().map_or(String::new(), |taken| format!(" while reading {}", taken.range.origin));
         match failure {
@@ -333,15 +350,24 @@ impl CopyLane {
             if is_row && filling.is_full(next.len, self.limits) {
                 return Ok(Found::ChunkFull);
             }
-            let message = &filling.memory[filling.whole..filling.filled];
-            if is_row || next.len > message.len() {
+            if is_row || filling.whole + next.len > filling.filled {
                 return Ok(Found::Need(next.len));
             }
             let taken = self.ranges.front_mut().expect("an answer belongs to a range");
-            let is_end = told(&message[..next.len], taken)?;
+            let mut said = &filling.memory[filling.whole..filling.filled];
+            let mut is_end = false;
+            while !is_end
+                && let Some(next) = frame(said).map_err(WireError::from)?
+                && next.tag != COPY_DATA
+                && next.len <= said.len()
+            {
+                is_end = told(&said[..next.len], taken, &self.view)?;
+                said = &said[next.len..];
+            }
             // What is no row does not belong into a chunk.
-            filling.memory.copy_within(filling.whole + next.len..filling.filled, filling.whole);
-            filling.filled -= next.len;
+            let rest = filling.filled - said.len();
+            filling.memory.copy_within(rest..filling.filled, filling.whole);
+            filling.filled -= rest - filling.whole;
             if is_end {
                 return Ok(Found::RangeEnd);
             }
@@ -391,9 +417,9 @@ impl CopyLane {
             self.carry.extend_from_slice(&memory[..filled]);
         }
         let taken = self.ranges.pop_front().expect("an answer belongs to a range");
-        let Taken { range, chunks, rows, told, .. } = taken;
-        if told != Some(rows) {
-            let message = format!("{}: {rows} rows came, but the server says {told:?}", range.origin);
+        let Taken { range, chunks, rows, told, looks, .. } = taken;
+        if told != Some(rows) || looks != self.view.looks() {
+            let message = format!("{}: {rows} rows came, but the server says {told:?} ({looks} looks)", range.origin);
             return Err(Trouble::lasting(TroubleKind::Internal, message).into());
         }
         budget.leave(range.number);
@@ -423,13 +449,18 @@ impl Filling {
 }
 
 /// Takes note of a message that is no row; says whether the answer ends with it.
-fn told(message: &[u8], taken: &mut Taken) -> Result<bool, WireError> {
+fn told(message: &[u8], taken: &mut Taken, view: &View) -> Result<bool, Failure> {
     let message = Message::parse(message)?;
     if let Some(rows) = message.copied_rows() {
         taken.told = Some(rows);
     }
     match message {
-        Message::Error(error) => Err(WireError::Server(error)),
+        Message::Error(error) => Err(WireError::Server(error).into()),
+        Message::DataRow(row) => {
+            view.look(&row.to_texts()?)?;
+            taken.looks += 1;
+            Ok(false)
+        }
         Message::Ready(_) => Ok(true),
         _ => Ok(false),
     }

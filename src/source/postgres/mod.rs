@@ -8,6 +8,7 @@ mod connect;
 mod conninfo;
 mod copy_source;
 mod export;
+mod frozen;
 mod lane;
 mod pattern;
 mod proof;
@@ -16,6 +17,7 @@ mod sql;
 mod tls;
 mod transcode;
 mod types;
+mod view;
 mod wire;
 
 pub use crate::format::Compression;
