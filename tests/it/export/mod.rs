@@ -1,5 +1,6 @@
 //! `sluicegate export` against a real server.
 
+mod against;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod faults;
@@ -8,7 +9,9 @@ mod network;
 mod random;
 mod refusals;
 mod resume;
+mod server;
 mod shapes;
+mod standby;
 mod types;
 
 use crate::support::cluster::Database;
