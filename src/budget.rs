@@ -4,7 +4,7 @@
 //! read until its payload is gone. [`Ledger`] decides, as plain data; [`Budget`] puts a lock around it and lets lanes wait.
 
 use crate::clock::{Clock, Moment};
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Time as the engine sees it: real, or moved by hand in tests.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An instant: microseconds since the run began, by a clock that never goes back.

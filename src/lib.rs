@@ -86,6 +86,7 @@
 #[cfg(feature = "postgres")]
 pub mod batch;
 pub mod budget;
+mod cgroup;
 pub mod chunk;
 #[cfg(unix)]
 pub mod claim;
@@ -105,6 +106,7 @@ pub mod memory;
 pub mod processor;
 pub mod sink;
 pub mod source;
+mod sync;
 mod trouble;
 
 pub use chunk::{ChunkId, Payload};

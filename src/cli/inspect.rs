@@ -2,7 +2,7 @@
 
 mod audit;
 mod summary;
-mod table;
+pub(in crate::cli) mod table;
 
 use super::args::{InspectArgs, InspectCommand, ListFormat, TransitionArgs};
 use super::exit::{Exit, Failure};

@@ -7,7 +7,7 @@ use super::lifecycle::{Begun, Cell, Next, Notebook};
 use super::order::{Length, Order};
 use super::patience::{Patience, Waiting};
 use super::registry::Role;
-use super::shared::{Back, Shared};
+use super::shared::{Back, Command, Shared};
 use super::worker::{Routes, contained, panic_message};
 use crate::budget::Hold;
 use crate::chunk::{ChunkId, Payload};
@@ -15,8 +15,8 @@ use crate::clock::Moment;
 use crate::journal::{Entry, Placed};
 use crate::processor::{HandlerError, Rejected};
 use crate::sink::{Delivery, Position, Sink, SinkError, Written};
+use crate::sync::{Receiver, RecvTimeoutError};
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +130,9 @@ impl<P: Payload> Committer<P> {
     pub fn run(mut self) {
         let shared = self.shared.clone();
         match catch_unwind(AssertUnwindSafe(|| self.serve())) {
-            Ok(Ok(()) | Err(Halt::StopNow)) => {}
+            Ok(Ok(())) => {}
+            // A run that only drains would wait for what was given up here.
+            Ok(Err(Halt::StopNow)) => drop(shared.back.send(Back::Command(Command::StopNow))),
             Ok(Err(Halt::Trouble(trouble))) => drop(shared.back.send(Back::Failed(trouble))),
             Err(panic) => drop(shared.back.send(Back::Panicked(panic_message(panic.as_ref())))),
         }

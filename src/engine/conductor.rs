@@ -11,8 +11,8 @@ use super::worker::{Job, Routes, Worker};
 use crate::budget::Hold;
 use crate::chunk::Payload;
 use crate::journal::Entry;
+use crate::sync::{Receiver, thread};
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::Receiver;
 use serde_json::Map;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,7 +173,7 @@ impl<P: Payload> Conductor<P> {
 
     fn spawn_worker(&self, number: u32) {
         let worker = Worker { number, queue: self.queue.clone(), routes: self.routes.clone(), shared: self.shared.clone() };
-        std::thread::spawn(move || worker.run());
+        thread::spawn(move || worker.run());
     }
 
     fn fire_timers(&mut self) {

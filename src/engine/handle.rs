@@ -5,8 +5,7 @@ use super::resident::Resident;
 use super::run_state::RunStatus;
 use super::shared::{Back, Command, Shared, TransitionEvent};
 use crate::chunk::{ChunkId, Payload};
-use crossbeam_channel::{Receiver, bounded};
-use parking_lot::RwLock;
+use crate::sync::{Receiver, RwLock, bounded};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use super::worker::Routes;
 use crate::chunk::{ChunkId, Payload};
 use crate::journal::{Admitted, Entry};
 use crate::source::{Incoming, RangeDone};
+use crate::sync::Mutex;
 use crate::trouble::{Trouble, TroubleKind};
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -38,8 +38,11 @@ impl<P> InFlight<P> {
         self.state.lock().cells.get(&id).cloned()
     }
 
+    /// In the order they were read, so that what is done to all of them is done in the same order every time.
     pub fn all(&self) -> Vec<Arc<Cell<P>>> {
-        self.state.lock().cells.values().cloned().collect()
+        let mut cells: Vec<_> = self.state.lock().cells.values().cloned().collect();
+        cells.sort_unstable_by_key(|cell| cell.id);
+        cells
     }
 
     /// These have come to their end, or stay where they are in this run.

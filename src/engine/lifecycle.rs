@@ -14,7 +14,7 @@ use crate::fsm::{Effects, EventId, Instance, InvocationId, Machine, StateId, Sta
 use crate::journal::{ChunkRows, Entry, Placed, RECOVERED};
 use crate::processor::{CancelToken, HandlerError, Rejected};
 use crate::source::Incoming;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::sync::Arc;

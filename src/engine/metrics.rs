@@ -4,12 +4,12 @@ use super::resident::Resident;
 use crate::budget::{BudgetStatus, Hold};
 use crate::fsm::{EventId, Machine, StateId};
 use crate::journal::RowSum;
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Digits that histograms keep: 1 %.

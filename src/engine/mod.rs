@@ -36,6 +36,9 @@ mod intake;
 mod lane;
 mod lifecycle;
 mod metrics;
+#[cfg(sluicegate_model)]
+#[doc(hidden)]
+pub mod models;
 mod orchestrator;
 mod order;
 mod patience;

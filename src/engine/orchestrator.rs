@@ -20,9 +20,8 @@ use crate::journal::{CarriedOver, Journal, LeftOff, Nowhere};
 use crate::processor::{Handler, Watcher};
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::sync::{Mutex, unbounded};
 use crate::trouble::{Stop, Trouble, TroubleKind};
-use crossbeam_channel::unbounded;
-use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -245,7 +244,7 @@ impl<P: Payload> Orchestrator<P> {
         let running = self.start()?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let mut stop = StopOnDrop(Some(running.handle()));
-        std::thread::spawn(move || {
+        crate::sync::thread::spawn(move || {
             // Nobody is there to tell when the future was dropped; the run has been stopped then.
             let _ = sender.send(running.wait());
         });

@@ -1,6 +1,7 @@
 //! Putting up with a component in trouble.
 
 use crate::clock::{Clock, Moment};
+use crate::sync::thread;
 use crate::trouble::Stop;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl<'a> Waiting<'a> {
             if stop.is_draining() {
                 return false;
             }
-            std::thread::sleep(LOOK_EVERY.min(due.since(self.clock.now())).max(Duration::from_micros(100)));
+            thread::sleep(LOOK_EVERY.min(due.since(self.clock.now())).max(Duration::from_micros(100)));
         }
         !stop.is_draining()
     }

@@ -2,7 +2,7 @@
 
 use crate::fsm::{CompileOptions, Definition, Effects, Event, EventData, Host, Instance, Machine, Status, compile};
 use crate::journal::RunTransition;
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 use serde_json::Map;
 use std::sync::Arc;
 

@@ -15,10 +15,10 @@ use super::worker::{Routes, Worker};
 use crate::chunk::Payload;
 use crate::journal::Ending;
 use crate::source::Lane;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Receiver, bounded, unbounded};
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::{Receiver, bounded, unbounded};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the end of a run waits for a committer that is still at something.
@@ -98,7 +98,7 @@ impl Running {
 }
 
 fn spawn<T: Send + 'static>(name: String, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    std::thread::Builder::new().name(name).spawn(work).expect("the system gives another thread")
+    thread::Builder::new().name(name).spawn(work).expect("the system gives another thread")
 }
 
 /// The run's main thread, to the report.

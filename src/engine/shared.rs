@@ -11,12 +11,11 @@ use crate::clock::Clock;
 use crate::fsm::{Context, EventId, InvocationId, Machine, StateId, TimerId};
 use crate::journal::{Journal, Transition};
 use crate::processor::{CancelToken, HandlerError};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, Sender, TrySendError};
 use crate::trouble::{Stop, Trouble};
-use crossbeam_channel::{Sender, TrySendError};
-use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 

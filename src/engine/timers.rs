@@ -1,7 +1,7 @@
 //! What is due when.
 
 use crate::clock::Moment;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::BTreeMap;
 
 /// Names one armed timer.

@@ -6,7 +6,7 @@ use super::registry::Role;
 use super::shared::{Back, Shared};
 use crate::chunk::Payload;
 use crate::processor::{Done, HandlerError, Work};
-use crossbeam_channel::{Receiver, Sender};
+use crate::sync::{Receiver, Sender};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -40,7 +40,8 @@ pub trait Journal: Send + Sync {
     /// As [`Journal::checkpoint`].
     fn intend_finish(&self) -> Result<(), Trouble>;
 
-    /// The run has ended; nothing comes after this. `complete` says that the outputs have their final names.
+    /// The run has ended. `complete` says that the outputs have their final names. Of a run that was stopped where it was, a thread that
+    /// was still at something may [record](Journal::record) it after this: that is lost, as if the process had been killed instead.
     ///
     /// # Errors
     /// As [`Journal::checkpoint`].
@@ -49,6 +50,9 @@ pub trait Journal: Send + Sync {
 
 /// The event by which a chunk that an earlier run has left is read again and starts anew.
 pub const RECOVERED: &str = "sluicegate.recovered";
+
+/// The event that ends the walk of a chunk whose range is given up, to be read again as a whole. No machine knows it.
+pub const DISCARDED: &str = "sluicegate.discarded";
 
 /// How a run ended, for its journal.
 #[derive(Clone, Debug)]

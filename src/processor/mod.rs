@@ -1,10 +1,10 @@
 //! Handlers: the code behind an invocation of the machine.
 
 use crate::chunk::ChunkId;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work on one chunk: what a state's `invoke.src` names.
 ///

@@ -10,10 +10,14 @@ pub(crate) mod output_file;
 mod stream;
 
 #[cfg(unix)]
-pub use dead_letter::{DeadLetterSink, ToRows};
+pub use dead_letter::{
+    DeadLetterSink, DeadLetters, DeadRecord, Fate, IdSet, Intent, ParseIdsError, Records, Replayed, ToRows, write_records,
+};
 pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::{FileSink, output_names};
+#[cfg(all(unix, feature = "cli"))]
+pub(crate) use output_file::sync_folder;
 #[cfg(unix)]
 pub use output_file::{FileOptions, claim_partial, partial_name, present_name};
 pub use stream::StreamSink;

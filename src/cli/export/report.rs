@@ -1,5 +1,6 @@
 //! What an export did, for people and for programs.
 
+use super::super::exit::Failure;
 use super::super::inspect::show_time;
 use super::super::values::{show_count, show_duration, show_size};
 use super::target::Target;
@@ -16,11 +17,14 @@ pub fn peak_resident_bytes() -> Option<u64> {
     Some(kibibytes << 10)
 }
 
-/// What is read under.
-pub fn snapshot(session: &Session) -> String {
+/// Of which moment the rows are.
+pub fn moment(export: &Export, session: &Session) -> String {
+    if export.is_by_key() {
+        return "each at a moment of its own".into();
+    }
     let snapshot = session.snapshot();
-    let id = if snapshot.frozen { "of a standby that stands still" } else { &snapshot.id };
-    format!("{id} at {}", snapshot.lsn.as_deref().unwrap_or("an unknown position"))
+    let of = if snapshot.frozen { "a standby that stands still".to_owned() } else { format!("snapshot {}", snapshot.id) };
+    format!("{of} at {}", snapshot.lsn.as_deref().unwrap_or("an unknown position"))
 }
 
 /// The report as JSON.
@@ -30,10 +34,10 @@ pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &
         "target": target.to_string(),
         "files": target.files(export),
         "read": export.mode,
-        "snapshot": {
+        "snapshot": (!export.is_by_key()).then(|| json!({
             "id": session.snapshot().id, "lsn": session.snapshot().lsn, "taken_at": session.snapshot().taken_at,
             "frozen": session.snapshot().frozen, "age_seconds": session.since().elapsed().as_secs_f64(),
-        },
+        })),
         "run": report,
     })
 }
@@ -43,6 +47,14 @@ pub fn describe_complete(earlier: &Earlier, export: &Export, target: &Target) ->
     json!({
         "table": export.shown(), "target": target.to_string(), "files": target.files(export),
         "already_complete": { "at_micros": earlier.run.ended_at, "rows": earlier.carried().rows },
+    })
+}
+
+/// A table whose export failed, as JSON, with what was done of it.
+pub fn describe_failure(failure: &Failure, export: &Export, target: &Target) -> Value {
+    json!({
+        "table": export.shown(), "target": target.to_string(), "files": target.files(export),
+        "failure": failure.describe(), "run": failure.run(),
     })
 }
 
@@ -86,16 +98,7 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
         show_duration(report.seconds),
         show_count(rate as u64)
     );
-    let mode = match &export.mode {
-        ReadMode::Pages => format!("{} page ranges", show_count(export.ranges.len() as u64)),
-        ReadMode::OneLane { reason } => format!("one statement ({reason})"),
-    };
-    let held = if session.snapshot().frozen {
-        String::new()
-    } else {
-        format!(", held for {}", show_duration(session.since().elapsed().as_secs_f64()))
-    };
-    eprintln!("  source   {mode}, snapshot {}{held}", snapshot(session));
+    eprintln!("  source   {}", source(export, session));
     eprintln!(
         "  memory   {} resident at most, limit {} + 32 MiB",
         show_size(metrics.memory.peak_resident_bytes),
@@ -115,6 +118,24 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
     for paused in &metrics.paused {
         eprintln!("  paused   {} for {}", paused.reason, show_duration(paused.seconds));
     }
+}
+
+/// How it was read, and of which moment the rows are.
+fn source(export: &Export, session: &Session) -> String {
+    let ranges = show_count(export.ranges.len() as u64);
+    let mode = match &export.mode {
+        ReadMode::Keyset { key } => format!("{ranges} ranges of the key {}", show_key(key)),
+        ReadMode::Pages => format!("{ranges} page ranges"),
+        ReadMode::OneLane { reason } => format!("one statement ({reason})"),
+    };
+    let holds = !export.is_by_key() && !session.snapshot().frozen;
+    let held = holds.then(|| format!(", held for {}", show_duration(session.since().elapsed().as_secs_f64())));
+    format!("{mode}, {}{}", moment(export, session), held.unwrap_or_default())
+}
+
+/// A key's columns: `id`, `(region, id)`.
+pub fn show_key(columns: &[String]) -> String {
+    if let [column] = columns { column.clone() } else { format!("({})", columns.join(", ")) }
 }
 
 fn outcome(report: &RunReport) -> &'static str {

@@ -8,7 +8,7 @@ use super::{Job, Table};
 use crate::fsm::{CompileOptions, Definition, compile};
 use crate::journal::sqlite::query::{Reader, RunRow};
 use crate::journal::sqlite::recover::Earlier;
-use crate::journal::sqlite::verify;
+use crate::journal::sqlite::{give_up, verify};
 use crate::sink::{output_names, present_name};
 use crate::source::postgres::{ChunkLimits, Cut, Export, ServerFacts, Session, SnapshotFacts};
 use serde_json::{Value, json};
@@ -62,8 +62,31 @@ pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Targ
         let message = format!("chunk {chunk} is in the output and had more to do by its definition: it cannot be read again");
         return Err(Failure::configuration(message).advise("Start over with --fresh."));
     }
-    verify_output(&path, target, export, &earlier)?;
     Ok(Begin::GoOn(Box::new(earlier)))
+}
+
+/// Makes sure that the outputs are as earlier runs left them. By key, every range that is not finished is given up, to be read again as a
+/// whole: at another moment it has other rows.
+pub fn check(job: &Job<'_>, export: &Export, target: &Target, earlier: &mut Earlier) -> Result<(), Failure> {
+    let Some(journal) = job.journal(target) else { return Ok(()) };
+    verify_output(&journal, target, export, earlier)?;
+    if export.is_by_key() {
+        keep_whole_ranges(job, export, target, earlier)?;
+    }
+    Ok(())
+}
+
+/// Gives up what was done of ranges that are not finished.
+fn keep_whole_ranges(job: &Job<'_>, export: &Export, target: &Target, earlier: &mut Earlier) -> Result<(), Failure> {
+    let Some(journal) = job.journal(target) else { return Ok(()) };
+    let dead = job.dead_letter(target).map(|file| (output_names(&[&file]).swap_remove(0), present_name(&file)));
+    let dead = dead.as_ref().map(|(name, file)| (&**name, file.as_path()));
+    if give_up::unfinished_ranges(&journal, &output_names(&target.files(export)), dead)?
+        && let Some(rest) = Earlier::read(&journal, &written_events(&job.settings.definition))?
+    {
+        *earlier = rest;
+    }
+    Ok(())
 }
 
 /// The events that say that an output has a chunk.
@@ -105,6 +128,9 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
     };
     let nothing_is_left = tables.iter().all(is_all_read);
     if tables.iter().all(|table| matches!(table.begin, Begin::Complete(_))) {
+        return Ok(false);
+    }
+    if job.by_key() {
         return Ok(false);
     }
     let mut mixed = false;
@@ -160,20 +186,25 @@ fn accept(job: &Job<'_>, table: &mut Table, change: &str) -> Result<(), Failure>
         ));
     }
     tracing::warn!("{shown} has changed since it was begun ({change}): going on under another snapshot, rows may be lost or doubled");
-    let names = output_names(&table.target.files(&table.export));
-    let name = |part: u32| names.get(usize::try_from(part).ok()?).map(ToString::to_string);
-    if let Begin::GoOn(earlier) = &mut table.begin {
-        earlier.keep_whole_ranges(name);
+    match &mut table.begin {
+        Begin::GoOn(earlier) => keep_whole_ranges(job, &table.export, &table.target, earlier),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// What of a server has to be the same.
-pub fn same_server(facts: &ServerFacts) -> Value {
-    json!({
-        "system_identifier": facts.system_identifier, "timeline": facts.timeline, "database": facts.database, "encoding": facts.encoding,
-        "block_bytes": facts.block_bytes, "search_path": facts.search_path, "lc_monetary": facts.lc_monetary,
-    })
+/// What of a server is not as it was `then`, and has to be.
+pub fn compare_servers(then: &Value, now: &ServerFacts, by_key: bool, found: &mut Vec<String>) {
+    let mut now = json!({
+        "system_identifier": now.system_identifier, "timeline": now.timeline, "database": now.database, "encoding": now.encoding,
+        "block_bytes": now.block_bytes, "search_path": now.search_path, "lc_monetary": now.lc_monetary,
+    });
+    if by_key {
+        // Another moment, as every range is.
+        now["timeline"] = then["timeline"].clone();
+    }
+    for (key, now) in now.as_object().into_iter().flatten() {
+        compare(&format!("server.{key}"), &then[key], now, found);
+    }
 }
 
 /// The files behind a table's heaps: others after a rewrite.
@@ -185,11 +216,7 @@ pub fn heap_files(cut: &Value) -> Value {
 /// Everything that decides what the output looks like, and is not as it was.
 fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target, earlier: &Earlier) -> Vec<String> {
     let mut found = Vec::new();
-    let server = same_server(session.server());
-    let server_then = &earlier.run.source["facts"];
-    for (key, now) in server.as_object().into_iter().flatten() {
-        compare(&format!("server.{key}"), &server_then[key], now, &mut found);
-    }
+    compare_servers(&earlier.run.source["facts"], session.server(), export.is_by_key(), &mut found);
     // The directory may have another name by now, but another file is another export's.
     let name = |target: &str| json!(Path::new(target).file_name().map(|name| name.to_string_lossy().into_owned()));
     compare("target", &name(&earlier.run.target), &name(&target.to_string()), &mut found);
@@ -258,10 +285,10 @@ fn verify_output(journal: &Path, target: &Target, export: &Export, earlier: &Ear
     refused(format!("the output is not as earlier runs left it: {problem}"))
 }
 
-/// For people: "resuming: 412 of 980 ranges done".
-pub fn describe(earlier: &Earlier, export: &Export) -> String {
+/// For people: "412 of 980 ranges and 5,000 rows done".
+pub fn done(earlier: &Earlier, export: &Export) -> String {
     let (done, all) = (earlier.finished.len() as u64, export.ranges.len() as u64);
     let rows = earlier.carried().rows;
     let ended = rows.written + rows.filtered + rows.dead_lettered + rows.cancelled;
-    format!("resuming: {} of {} ranges and {} rows done", show_count(done), show_count(all), show_count(ended))
+    format!("{} of {} ranges and {} rows done", show_count(done), show_count(all), show_count(ended))
 }

@@ -70,7 +70,8 @@ fn show_run(run: &RunRow, reader: &Reader) -> Result<(), Failure> {
 
 fn source(run: &RunRow) -> String {
     let identity = &run.settings["identity"];
-    let what = identity["table"].as_str().or_else(|| identity["query"].as_str()).unwrap_or("?");
+    let what =
+        identity["table"].as_str().or_else(|| identity["query"].as_str()).or_else(|| identity["dead_letter"].as_str()).unwrap_or("?");
     let server = run.source["server"].as_str().unwrap_or("");
     if server.is_empty() { what.to_owned() } else { format!("{what} of {server}") }
 }

@@ -2,7 +2,7 @@
 
 use super::super::args::VerifyArgs;
 use super::super::exit::Failure;
-use super::super::export::{chunk_limits, compare, heap_files, same_server};
+use super::super::export::{chunk_limits, compare, compare_servers, heap_files};
 use super::super::values::show_count;
 use crate::batch::Batch;
 use crate::budget::{Budget, MemoryBand};
@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::export::Settings;
 use crate::journal::sqlite::pieces::Piece;
 use crate::journal::sqlite::query::{Reader, RunRow};
-use crate::source::postgres::{ConnInfo, Connector, CopySource, Cut, Export, NamePattern, Request, RowSecurity, Session};
+use crate::source::postgres::{ConnInfo, Connector, CopySource, Cut, Export, KeyChoice, NamePattern, Request, RowSecurity, Session};
 use crate::source::{Lane, Read, Source, Stop};
 use crate::trouble::Trouble;
 use serde::Serialize;
@@ -45,8 +45,8 @@ pub struct Compared {
     differing: u64,
     /// These, in order.
     differences: Vec<Difference>,
-    /// The snapshot that they were read under now.
-    snapshot: Value,
+    /// The snapshot that they were read under now. None by key.
+    snapshot: Option<Value>,
 }
 
 /// A range that is not as it was.
@@ -107,8 +107,11 @@ impl Compared {
             outln!("and {} ranges more", show_count(more));
         }
         let (ranges, then, now) = (show_count(self.ranges), show_count(self.rows_then), show_count(self.rows_now));
-        let snapshot = self.snapshot["lsn"].as_str().unwrap_or("an unknown position");
-        outln!("{ranges} ranges read again at {snapshot}: {then} rows then, {now} now; ranges that differ: {}", show_count(self.differing));
+        let moment = match &self.snapshot {
+            Some(snapshot) => format!(" at {}", snapshot["lsn"].as_str().unwrap_or("an unknown position")),
+            None => ", each at a moment of its own".to_owned(),
+        };
+        outln!("{ranges} ranges read again{moment}: {then} rows then, {now} now; ranges that differ: {}", show_count(self.differing));
         outln!("{}", if self.is_same() { "as in the source" } else { "NOT AS IN THE SOURCE" });
     }
 }
@@ -118,11 +121,15 @@ impl Compared {
 /// # Errors
 /// When the plan cannot be read again, the server cannot be reached, or is another, or the table is.
 pub fn compare_with(args: &VerifyArgs, reader: &Reader, run: &RunRow) -> Result<Compared, Failure> {
-    let cut = page_cut(run)?;
+    let cut = cut_of(run)?;
     let info = ConnInfo::parse(&args.from).map_err(|error| Failure::configuration(error.to_string()))?;
     let connector = Connector::new(info).map_err(|error| Failure::configuration(error.to_string()))?;
     let mut session = Session::open(&connector, RowSecurity::Refuse)?;
     let export = same_table(&mut session, run, cut)?;
+    let snapshot = (!export.is_by_key()).then(|| json!(session.snapshot()));
+    if export.is_by_key() {
+        session.release()?;
+    }
     let mut settings = Settings { limits: chunk_limits(run), ..Settings::default() };
     settings.connections = args.connections.map_or(settings.connections, usize::from);
     let read: HashSet<u32> = reader.ranges_read()?.into_iter().collect();
@@ -133,18 +140,18 @@ pub fn compare_with(args: &VerifyArgs, reader: &Reader, run: &RunRow) -> Result<
     let budget = Budget::new(MemoryBand::under(limit), usize::MAX, Clock::real());
     let lanes = source.lanes(&budget)?;
     let mut compared = read_again(lanes, &budget, &args.journal)?;
-    compared.snapshot = json!(session.snapshot());
+    compared.snapshot = snapshot;
     Ok(compared)
 }
 
-/// How the table was cut into pages, if it was.
-fn page_cut(run: &RunRow) -> Result<Cut, Failure> {
+/// How the table was cut into ranges, if it was.
+fn cut_of(run: &RunRow) -> Result<Cut, Failure> {
     let cannot = |why: String| {
         let message = format!("{} cannot be compared with its source: {why}", run.target);
         Err(Failure::configuration(message).advise("Without --against-source, the output alone is verified."))
     };
     match run.plan["read"]["mode"].as_str() {
-        Some("pages") => match serde_json::from_value(run.plan["cut"].clone()) {
+        Some("pages" | "keyset") => match serde_json::from_value(run.plan["cut"].clone()) {
             Ok(cut) => Ok(cut),
             Err(_) => cannot("its journal does not say how the table was cut".into()),
         },
@@ -167,18 +174,17 @@ fn same_table(session: &mut Session, run: &RunRow, cut: Cut) -> Result<Export, F
         Err(Failure::configuration(message).advise("If that is elsewhere, say where: --from CONNINFO."))
     };
     let mut server = Vec::new();
-    for (key, now) in same_server(session.server()).as_object().into_iter().flatten() {
-        compare(&format!("server.{key}"), &run.source["facts"][key], now, &mut server);
-    }
+    compare_servers(&run.source["facts"], session.server(), cut.key().is_some(), &mut server);
     refuse_if_another(server)?;
     let identity = &run.settings["identity"];
     let names = identity["columns"].as_array().map(|names| names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect());
     let filter = identity["filter"].as_str().map(str::to_owned);
-    let request = Request { columns: names, filter, parts: cut.parts, ..Request::default() };
+    let key = cut.key().map(|key| KeyChoice { columns: Some(key.columns.clone()) });
+    let request = Request { columns: names, filter, parts: cut.parts(), key, ..Request::default() };
     let name = identity["table"].as_str().unwrap_or_default();
     // Only tables of `public` are called by their name alone.
     let is_bare = NamePattern::parse(name).is_ok_and(|pattern| pattern.schema.is_none());
-    let mut export = Export::table(session, &if is_bare { format!("public.{name}") } else { name.to_owned() }, &request)?;
+    let mut export = Export::outline_table(session, &if is_bare { format!("public.{name}") } else { name.to_owned() }, &request)?;
     let mut table = Vec::new();
     compare("identity", identity, &export.identity, &mut table);
     compare("heaps", &heap_files(&run.plan["cut"]), &heap_files(&json!(export.cut)), &mut table);

@@ -2,7 +2,7 @@
 
 use super::query::{Reader, RunRow, TransitionRow};
 use crate::fsm::{CompileOptions, Definition, Effects, Host, Machine, Microstep, StateId, compile};
-use crate::journal::{ChunkRows, RECOVERED, RowSum};
+use crate::journal::{ChunkRows, DISCARDED, RECOVERED, RowSum};
 use crate::trouble::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -91,18 +91,19 @@ impl Audit {
             let same = walk.as_ref().is_some_and(|walk| walk.chunk == row.chunk);
             if !same && let Some(done) = walk.take() {
                 self.chunks += 1;
-                ends.insert(done.chunk, done.at);
+                ends.extend(done.end());
             }
             let before = walk.take();
             if let Some(problem) = problem(machine, before.as_ref(), &row) {
                 self.find(&row.chunk, problem);
             }
-            walk = Some(Walk { chunk: row.chunk, run: row.run, seq: row.seq, at: row.to });
+            let discarded = row.event == DISCARDED;
+            walk = Some(Walk { chunk: row.chunk, run: row.run, seq: row.seq, at: row.to, discarded });
             Ok::<(), Trouble>(())
         })?;
         if let Some(done) = walk {
             self.chunks += 1;
-            ends.insert(done.chunk, done.at);
+            ends.extend(done.end());
         }
         Ok(ends)
     }
@@ -166,6 +167,15 @@ struct Walk {
     run: i64,
     seq: i64,
     at: String,
+    /// Its range was given up: there is no such chunk any more, unless one is read anew.
+    discarded: bool,
+}
+
+impl Walk {
+    /// Which chunk has ended where.
+    fn end(self) -> Option<(String, String)> {
+        (!self.discarded).then_some((self.chunk, self.at))
+    }
 }
 
 fn machine(run: &RunRow) -> Result<Machine, Trouble> {
@@ -196,6 +206,13 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
     if *from_name != before.at {
         return Some(format!("transition {} leaves `{from_name}`, but the chunk was in `{}`", row.seq, before.at));
     }
+    if row.event == DISCARDED {
+        return (row.to != *from_name)
+            .then(|| format!("transition {} discards the chunk in `{from_name}` and leads to `{}`", row.seq, row.to));
+    }
+    if before.discarded {
+        return Some(format!("transition {} is of a chunk that was discarded before", row.seq));
+    }
     if machine.is_final(from) && machine.parent(from).is_none_or(|parent| machine.parent(parent).is_none()) {
         return Some(format!("transition {} leaves `{from_name}`, which is final", row.seq));
     }
@@ -205,7 +222,7 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
 
 /// A chunk that an earlier run left starts anew, once in a run and as its first step there.
 fn recovered(machine: &Machine, before: Option<&Walk>, row: &TransitionRow, to: StateId) -> Option<String> {
-    let left = before.filter(|before| before.run < row.run && Some(&before.at) == row.from.as_ref());
+    let left = before.filter(|before| !before.discarded && before.run < row.run && Some(&before.at) == row.from.as_ref());
     let is_recovery = left.is_some() && row.seq == 0 && is_first(machine, to);
     (!is_recovery).then(|| format!("transition {} of run {} recovers a chunk that was not left so", row.seq, row.run))
 }

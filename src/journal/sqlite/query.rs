@@ -210,7 +210,14 @@ impl Reader {
     }
 
     fn failed(&self, error: rusqlite::Error) -> Trouble {
-        Trouble::lasting(TroubleKind::Io, format!("{}: the journal cannot be read", self.path.display())).because(error)
+        let shown = self.path.display();
+        let trouble = match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+                Trouble::lasting(TroubleKind::Configuration, format!("{shown}: the journal is damaged"))
+            }
+            _ => Trouble::lasting(TroubleKind::Io, format!("{shown}: the journal cannot be read")),
+        };
+        trouble.because(error)
     }
 
     pub(super) fn all<T>(

@@ -65,7 +65,7 @@ struct Taken {
     rows: u64,
     /// The server's own count, from its `COPY n`.
     told: Option<u64>,
-    /// How often the server was found standing where it should.
+    /// How often the server said what the [`View`] wants to hear.
     looks: u32,
     asked: bool,
 }
@@ -386,8 +386,7 @@ impl CopyLane {
         let given = Given { rows, bytes: whole, digest };
         if let Some(before) = taken.chunks.get(index as usize) {
             if *before != given {
-                let message = format!("reading {} again gave other rows than before, so it cannot be continued", taken.range.origin);
-                return Err(Trouble::lasting(TroubleKind::Configuration, message).into());
+                return Err(read_otherwise(&taken.range, self.export.is_by_key()).into());
             }
             return Ok(());
         }
@@ -417,7 +416,10 @@ impl CopyLane {
             self.carry.extend_from_slice(&memory[..filled]);
         }
         let taken = self.ranges.pop_front().expect("an answer belongs to a range");
-        let Taken { range, chunks, rows, told, looks, .. } = taken;
+        let Taken { range, chunks, rows, told, found, looks, .. } = taken;
+        if (found as usize) < chunks.len() {
+            return Err(read_otherwise(&range, self.export.is_by_key()).into());
+        }
         if told != Some(rows) || looks != self.view.looks() {
             let message = format!("{}: {rows} rows came, but the server says {told:?} ({looks} looks)", range.origin);
             return Err(Trouble::lasting(TroubleKind::Internal, message).into());
@@ -448,11 +450,20 @@ impl Filling {
     }
 }
 
+/// A range that was lost on the way was read again and came out otherwise.
+///
+/// By key that is no wonder, on a table that is being written: who goes on cuts off what there is of the range.
+fn read_otherwise(range: &Range, by_key: bool) -> Trouble {
+    let message = format!("reading {} again gave other rows than before, so it cannot be continued", range.origin);
+    Trouble::lasting(if by_key { TroubleKind::Unavailable } else { TroubleKind::Configuration }, message)
+}
+
 /// Takes note of a message that is no row; says whether the answer ends with it.
 fn told(message: &[u8], taken: &mut Taken, view: &View) -> Result<bool, Failure> {
     let message = Message::parse(message)?;
     if let Some(rows) = message.copied_rows() {
-        taken.told = Some(rows);
+        // A range may take several statements.
+        taken.told = Some(taken.told.unwrap_or(0) + rows);
     }
     match message {
         Message::Error(error) => Err(WireError::Server(error).into()),

@@ -9,9 +9,12 @@ mod conninfo;
 mod copy_source;
 mod export;
 mod frozen;
+mod keyset;
 mod lane;
+mod pages;
 mod pattern;
 mod proof;
+mod replay;
 mod session;
 mod sql;
 mod tls;
@@ -20,16 +23,20 @@ mod types;
 mod view;
 mod wire;
 
-pub use crate::format::Compression;
+pub use crate::format::copy_text::{Field, values as copy_fields};
+pub use crate::format::{Charset, Compression, UnknownCharset};
 pub use catalog::{Column, Relation, RelationKind};
 pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
 pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
-pub use copy_source::{ChunkLimits, CopySource, Seen};
-pub use export::{Cut, Export, HeapCut, Range, ReadMode, Request, Selection};
+pub use copy_source::{ChunkLimits, CopySource, Sample, Seen};
+pub use export::{Cut, Export, Range, ReadMode, Request, Selection};
+pub use keyset::{Key, KeyChoice, KeyCut};
+pub use pages::{HeapCut, PageCut};
 pub use pattern::{NamePattern, PatternError};
+pub use replay::{ReplaySource, replayed_records, why_not_replayable};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};
 pub use sql::{identifier, identifier_list, literal};
-pub use transcode::{Transcoder, Validator};
+pub use transcode::{COPY_ROW, Foreign, JSON_LINE, Transcoder, Validator};
 pub use wire::{
     CopyRun, DataRow, Frame, FramingError, Message, RawConnection, Row, ServerError, ShutdownHandle, Transaction, WireError, copy_run,
     frame,

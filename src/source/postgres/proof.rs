@@ -1,7 +1,7 @@
 //! Has a table changed since an earlier snapshot? Asked before a run goes on under another one: rows that moved between pages meanwhile
 //! would be lost or doubled.
 
-use super::export::Export;
+use super::export::{Cut, Export};
 use super::session::{Row, Session, SnapshotFacts};
 use crate::trouble::Trouble;
 use std::collections::HashMap;
@@ -70,7 +70,7 @@ impl Export {
         before: &SnapshotFacts,
         finished: &HashMap<u32, u64>,
     ) -> Result<Option<String>, Trouble> {
-        let Some(cut) = &self.cut else {
+        let Some(Cut::Pages(cut)) = &self.cut else {
             return Ok(Some("it is read by one statement, whose rows have no fixed order".into()));
         };
         if is_older(session.snapshot(), before) {

@@ -2,8 +2,9 @@
 
 use super::connect::{ConnectError, ConnectErrorKind, Connector};
 use super::conninfo::ConnInfo;
+use super::export::{Export, ReadMode};
 use super::frozen::{LOOK, PAUSE_STATE, Standstill};
-use super::sql::literal;
+use super::sql::{literal, shown};
 use super::view::View;
 use crate::trouble::{Trouble, TroubleKind};
 use postgres::{Client, SimpleQueryMessage};
@@ -33,6 +34,9 @@ const PINNED: &[(&str, &str)] = &[
 
 /// What else is pinned where pages are read by number: a filter must not make the planner use an index and visit them in another order.
 const PINNED_FOR_PAGES: &[(&str, &str)] = &[("enable_indexscan", "off"), ("enable_indexonlyscan", "off"), ("enable_bitmapscan", "off")];
+
+/// And where ranges of a key are: the planner must not read the whole table for one, whatever its statistics make it believe.
+const PINNED_FOR_KEYS: &[(&str, &str)] = &[("enable_seqscan", "off")];
 
 /// What to do about policies that would hide rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -99,7 +103,7 @@ pub struct SnapshotFacts {
     pub frozen: bool,
 }
 
-/// A transaction that holds a snapshot, and answers questions.
+/// A transaction that holds a snapshot, and answers questions. Once [released](Session::release) it only answers.
 pub struct Session {
     connector: Connector,
     client: Client,
@@ -109,6 +113,8 @@ pub struct Session {
     row_security: RowSecurity,
     /// Where the server stands, if that is what the run relies on.
     standstill: Option<Standstill>,
+    /// Whether the transaction with the snapshot is under way.
+    holds: bool,
 }
 
 /// One row of an answer: text or NULL.
@@ -122,11 +128,11 @@ impl Session {
     pub fn open(connector: &Connector, row_security: RowSecurity) -> Result<Session, Trouble> {
         let mut client = connector.client().map_err(connect_trouble)?;
         let version = server_version(&mut client)?;
-        run(&mut client, &begin(REPEATABLE, None, row_security, version, false), "begin a transaction")?;
+        run(&mut client, &begin(REPEATABLE, None, row_security, version, &[]), "begin a transaction")?;
         let since = Instant::now();
         let snapshot = snapshot_facts(&mut client)?;
         let server = server_facts(&mut client, version)?;
-        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, standstill: None })
+        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, standstill: None, holds: true })
     }
 
     /// The same on a standby or clone whose replay is paused: nothing changes there, so no snapshot is exported, and none has to be held
@@ -138,7 +144,7 @@ impl Session {
         let mut client = connector.client().map_err(connect_trouble)?;
         let version = server_version(&mut client)?;
         let before = standstill(&mut client, version)?;
-        run(&mut client, &begin(REPEATABLE, None, row_security, version, false), "begin a transaction")?;
+        run(&mut client, &begin(REPEATABLE, None, row_security, version, &[]), "begin a transaction")?;
         let since = Instant::now();
         let mut row = one(&mut client, "SELECT pg_catalog.pg_current_snapshot(), pg_catalog.now()", "take a snapshot")?;
         let server = server_facts(&mut client, version)?;
@@ -155,15 +161,20 @@ impl Session {
             elsewhere: None,
             frozen: true,
         };
-        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, standstill: Some(at) })
+        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, standstill: Some(at), holds: true })
     }
 
-    /// Ends the transaction of a session on a server that stands still. Nothing can be asked any more, and nothing is held.
-    pub fn let_go(&mut self) {
-        if self.standstill.is_some() {
-            // If the connection is lost, so is the transaction.
-            let _ = self.client.simple_query("COMMIT");
+    /// Lets the snapshot go. From here on every question is a transaction of its own, and nothing keeps the server from cleaning up.
+    /// For exports that need no snapshot: by [key](super::Request::key), and of a server that stands still. Others could not be read any
+    /// more.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn release(&mut self) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.holds) {
+            run(&mut self.client, "COMMIT", "end a transaction")?;
         }
+        Ok(())
     }
 
     /// [`Session::open`] on a URL or `key=value` string as libpq takes it; what it leaves open comes from `PG*` variables, the service
@@ -203,26 +214,66 @@ impl Session {
         self.row_security
     }
 
-    /// How other connections come to see what this session sees.
-    pub(super) fn view(&self, pages: bool) -> View {
-        let (isolation, snapshot) = match self.standstill {
+    /// What other connections read `export` under: what this session sees, or, by key, each range at a moment of its own.
+    pub(super) fn view(&self, export: &Export) -> View {
+        let more = match &export.mode {
+            ReadMode::Pages => PINNED_FOR_PAGES,
+            ReadMode::Keyset { .. } => PINNED_FOR_KEYS,
+            ReadMode::OneLane { .. } => &[],
+        };
+        let (isolation, snapshot) = match &self.standstill {
             Some(_) => ("READ COMMITTED", None),
+            None if export.is_by_key() => (REPEATABLE, None),
             None => (REPEATABLE, Some(&*self.snapshot.id)),
         };
-        let mut begin = begin(isolation, snapshot, self.row_security, self.server.version, pages);
+        let mut begin = begin(isolation, snapshot, self.row_security, self.server.version, more);
         if self.server.has_no_encoding() {
             // The server would refuse to send what is not UTF-8; it has to come as it is, and is looked at here.
             begin.push_str("SET LOCAL client_encoding = 'SQL_ASCII';");
         }
-        match &self.standstill {
-            Some(at) => View::Frozen { begin, at: at.clone() },
-            None => View::Snapshot { begin },
+        match (&self.standstill, export.guard()) {
+            (Some(at), _) => View::Frozen { begin, at: at.clone() },
+            (None, Some(guard)) => View::Moments { begin, guard: guard.clone() },
+            (None, None) => View::Snapshot { begin },
         }
     }
 
     /// Asks something; `doing` completes "cannot …" when it fails.
     pub(super) fn ask(&mut self, sql: &str, doing: &str) -> Result<Vec<Row>, Trouble> {
-        run(&mut self.client, sql, doing)
+        if self.holds {
+            return run(&mut self.client, sql, doing);
+        }
+        let whole = format!("{}{sql};COMMIT", begin(REPEATABLE, None, self.row_security, self.server.version, &[]));
+        let answer = run(&mut self.client, &whole, doing);
+        if answer.is_err() {
+            // Without effect if the connection is what is at fault.
+            let _ = run(&mut self.client, "ROLLBACK", doing);
+        }
+        answer
+    }
+
+    /// Locks everything that `select` reads, so that nobody rewrites it while the snapshot is held, and makes sure that nobody has just
+    /// done so: an `ALTER TABLE` that makes a new file marks every row in it as its own, and a snapshot from before sees none of them.
+    ///
+    /// # Errors
+    /// Passing trouble when somebody has: a new session sees the rows.
+    pub(super) fn lock(&mut self, select: &str) -> Result<(), Trouble> {
+        // Planning takes the locks, and nothing is run.
+        self.ask(&format!("EXPLAIN {select}"), "use this SQL")?;
+        // What the catalog says under the snapshot, against the file in use now.
+        let rewritten = "SELECT n.nspname, c.relname FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.relfilenode <> 0
+                AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+                AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid) LIMIT 1";
+        match self.ask(rewritten, "look whether tables were rewritten")?.as_slice() {
+            [] => Ok(()),
+            [row, ..] => {
+                let name = shown(row[0].as_deref().unwrap_or_default(), row[1].as_deref().unwrap_or_default());
+                let message = format!("{name} was rewritten after the snapshot was taken, which may not see its rows");
+                Err(Trouble::passing(TroubleKind::Unavailable, message))
+            }
+        }
     }
 
     /// Names and type ids of a query's columns. The query is not run. `flag` is where its author wrote what may be wrong with it.
@@ -235,15 +286,14 @@ impl Session {
 /// All statements of a transaction see the same.
 const REPEATABLE: &str = "REPEATABLE READ";
 
-/// The statements that begin a transaction with everything pinned, under `snapshot` if there is one.
-fn begin(isolation: &str, snapshot: Option<&str>, row_security: RowSecurity, version: u32, pages: bool) -> String {
+/// The statements that begin a transaction with everything pinned and `more`, under `snapshot` if there is one.
+fn begin(isolation: &str, snapshot: Option<&str>, row_security: RowSecurity, version: u32, more: &[(&str, &str)]) -> String {
     let mut sql = format!("BEGIN ISOLATION LEVEL {isolation} READ ONLY;");
     if let Some(snapshot) = snapshot {
         let _ = write!(sql, "SET TRANSACTION SNAPSHOT {};", literal(snapshot));
     }
     let newer = if version >= 170_000 { &[("transaction_timeout", "0")][..] } else { &[] };
-    let for_pages = if pages { PINNED_FOR_PAGES } else { &[] };
-    for (name, value) in PINNED.iter().chain(newer).chain(for_pages) {
+    for (name, value) in PINNED.iter().chain(newer).chain(more) {
         let _ = write!(sql, "SET LOCAL {name} = {value};");
     }
     let _ = write!(sql, "SET LOCAL row_security = {};", if row_security == RowSecurity::Apply { "on" } else { "off" });

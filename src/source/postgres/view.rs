@@ -1,26 +1,27 @@
-//! How the connections of a run all see the same.
+//! What the connections of a run read under: how all of them see the same, or each range what there is at its own moment.
 
 use super::frozen::{LOOK, Standstill};
+use super::keyset::Guard;
 use super::session::Row;
 use super::wire::{RawConnection, WireError};
 use crate::trouble::Trouble;
 use std::borrow::Cow;
 
-/// What a lane's connection has to do to see what the session sees.
+/// What a lane's connection does when it begins, what each range is wrapped in, and what answers beside its rows must say.
+///
+/// `begin` are the statements that begin a transaction with everything pinned.
 pub(super) enum View {
-    /// Begin a transaction under the session's snapshot, and read all ranges in it.
-    Snapshot {
-        /// The statements that begin it.
-        begin: String,
-    },
-    /// Read each range in a transaction of its own, and look before and after whether the server still stands still.
+    /// One transaction under the session's snapshot, and all ranges in it.
+    Snapshot { begin: String },
+    /// Each range in a transaction of its own, with a look before and after whether the server still stands still. Each statement takes a
+    /// snapshot of its own, so that the one that reads takes it between the two looks.
     Frozen {
-        /// The statements that begin one. Each of its statements takes a snapshot of its own, so that the one that reads takes it between
-        /// the two looks.
         begin: String,
         /// Where the server stands.
         at: Standstill,
     },
+    /// Each range in a transaction of its own, at a moment of its own, with a look before whether the table is still the same one.
+    Moments { begin: String, guard: Guard },
 }
 
 /// Why a connection does not see it.
@@ -38,6 +39,7 @@ impl View {
                 let rows = connection.simple(LOOK).map_err(Unseen::Wire)?;
                 at.holds(rows.first().unwrap_or(&Row::new())).map_err(Unseen::Trouble)
             }
+            View::Moments { .. } => Ok(()),
         }
     }
 
@@ -46,17 +48,19 @@ impl View {
         match self {
             View::Snapshot { .. } => sql.into(),
             View::Frozen { begin, .. } => format!("{begin}{LOOK};{sql};{LOOK};COMMIT").into(),
+            View::Moments { begin, guard } => format!("{begin}{}{sql};COMMIT", guard.sql).into(),
         }
     }
 
     /// Takes note of a row beside those of the range: an answer to a look.
     ///
     /// # Errors
-    /// When the server does not stand still any more.
+    /// When the server does not stand still any more, or the table is another.
     pub fn look(&self, row: &Row) -> Result<(), Trouble> {
         match self {
             View::Snapshot { .. } => Ok(()),
             View::Frozen { at, .. } => at.holds(row),
+            View::Moments { guard, .. } => guard.holds(row),
         }
     }
 
@@ -65,6 +69,7 @@ impl View {
         match self {
             View::Snapshot { .. } => 0,
             View::Frozen { .. } => 2,
+            View::Moments { .. } => 1,
         }
     }
 }

@@ -57,6 +57,27 @@ fn a_panic_is_an_error_of_its_chunk() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_a_sink_in_trouble() {
+    let seen = Seen::default();
+    let patience = Patience { total: Duration::from_secs(3600), ..quick() };
+    let away = |_: &Delivery<Rows>| Some(SinkError::Component(Trouble::passing(TroubleKind::Unavailable, "away")));
+    let run = Orchestrator::new(lifecycle("chunk")).handler("validate", nothing).handler("transform", nothing).patience(patience);
+    let run = run.sink("sink", seen.unless(away)).dead_letter("deadLetter", Seen::default().sink());
+    let running = run.source(items(chunks(4))).start().unwrap();
+    let handle = running.handle();
+    let began = std::time::Instant::now();
+    while !handle.status().reason.is_some_and(|reason| reason.contains("away")) {
+        assert!(began.elapsed() < Duration::from_secs(20), "the sink's trouble does not pause the run");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    handle.stop();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(running.wait())));
+    let report = ended.recv_timeout(Duration::from_secs(20)).expect("the run ends").unwrap();
+    assert_eq!((report.outcome, report.rows.written), (Outcome::Stopped, 0));
+}
+
+#[test]
 fn an_invalid_chunk_is_not_tried_again() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();

@@ -91,6 +91,31 @@ fn a_value_of_the_same_length_is_noticed() {
     ");
 }
 
+/// By key there is no place in the log to speak of, and rows may be in another file by now: the bounds are those in the journal.
+#[test]
+fn key_ranges_are_compared_by_their_bounds() {
+    let (database, folder) = (Cluster::shared().fresh_database(), Folder::new());
+    database.psql("CREATE TABLE t AS SELECT i % 150 AS a, i AS b, repeat(md5(i::text), 10) AS pad FROM generate_series(10001, 25000) i");
+    database.psql("ALTER TABLE t ADD PRIMARY KEY (a, b)");
+    let to = folder.text("out.jsonl");
+    let arguments = format!("--table t --columns b,pad --where b%2=0 --consistency keyset --quiet --chunk-bytes 64KiB --to {to}");
+    ran(&mut export(&database, &arguments)).expect(0);
+    let says = |code| compared(&verify(&database, &folder, &[]).expect(code));
+    assert_snapshot!(says(0), @"");
+    database.psql("VACUUM FULL t");
+    database.psql("UPDATE t SET pad = 'not exported' WHERE b = 10501");
+    verify(&database, &folder, &["--connections", "1"]).expect(0);
+    database.psql("DELETE FROM t WHERE (a, b) = (0, 10500)");
+    database.psql("UPDATE t SET pad = repeat('x', 320) WHERE (a, b) = (148, 24998)");
+    database.psql("INSERT INTO t VALUES (76, 2, 'new')");
+    assert_snapshot!(says(1), @"");
+    let found = verify(&database, &folder, &["--format", "json"]).expect(1);
+    let found: serde_json::Value = serde_json::from_str(found.text()).unwrap();
+    assert!(found["source"]["snapshot"].is_null(), "{found}");
+    database.psql("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD UNIQUE (b)");
+    assert_snapshot!(shown(&verify(&database, &folder, &[]).expect(78).stderr, &folder, &database), @"");
+}
+
 #[test]
 fn what_cannot_be_compared_is_said() {
     let (database, folder) = exported("--table t");

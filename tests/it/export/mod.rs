@@ -4,13 +4,17 @@ mod against;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod faults;
+mod keyset;
+mod kill;
 mod memory;
 mod network;
+mod plan;
 mod random;
 mod refusals;
 mod resume;
 mod server;
 mod shapes;
+mod sinks;
 mod standby;
 mod types;
 
