@@ -6,7 +6,7 @@ use super::super::values::show_count;
 use super::target::Target;
 use super::{Job, Table};
 use crate::fsm::{CompileOptions, Definition, compile};
-use crate::journal::sqlite::query::Reader;
+use crate::journal::sqlite::query::{Reader, RunRow};
 use crate::journal::sqlite::recover::Earlier;
 use crate::journal::sqlite::{give_up, verify};
 use crate::sink::{output_names, present_name};
@@ -99,7 +99,12 @@ fn written_events(definition: &Definition) -> Vec<String> {
 
 /// How chunks were cut then, which is how they have to be cut now.
 pub fn limits(earlier: &Earlier) -> ChunkLimits {
-    let chunk = &earlier.run.settings["chunk"];
+    chunk_limits(&earlier.run)
+}
+
+/// How a run has cut chunks.
+pub fn chunk_limits(run: &RunRow) -> ChunkLimits {
+    let chunk = &run.settings["chunk"];
     let bytes = chunk["bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
     ChunkLimits { bytes, rows: chunk["rows"].as_u64().unwrap_or(u64::MAX) }
 }
@@ -133,6 +138,10 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
         let (Begin::Complete(earlier) | Begin::GoOn(earlier)) = &mut table.begin else { continue };
         let change = match snapshot(earlier) {
             _ if nothing_is_left => None,
+            Some(before) if before.frozen && session.snapshot().frozen => {
+                same_standstill(&before, session, &table.export.shown())?;
+                None
+            }
             Some(before) => table.export.changes_since(session, &before, &earlier.finished)?,
             None => Some("the journal does not say under which snapshot it was exported".to_owned()),
         };
@@ -142,6 +151,22 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
         mixed = true;
     }
     Ok(mixed)
+}
+
+/// What stands still at the same place of the log shows the same rows on the same pages, whichever clone of the cluster it is: that it
+/// is one, and on the same timeline, was compared before.
+fn same_standstill(before: &SnapshotFacts, session: &Session, shown: &str) -> Result<(), Failure> {
+    let place = |facts: &SnapshotFacts| facts.lsn.clone().unwrap_or_else(|| "an unknown place".into());
+    let (then, now) = (place(before), place(session.snapshot()));
+    if then == now {
+        return Ok(());
+    }
+    let message = format!("{shown} was begun on a standby that stood at {then}, and this one stands at {now}");
+    let advice = format!(
+        "Have a clone stop at {then} (docs/frozen.md says how); or leave --consistency frozen out, and it goes on if the table is proved \
+         unchanged; or start over with --fresh."
+    );
+    Err(Failure::configuration(message).advise(advice))
 }
 
 /// The table has changed since: that is the end, unless the user said otherwise.
@@ -167,16 +192,23 @@ fn accept(job: &Job<'_>, table: &mut Table, change: &str) -> Result<(), Failure>
     }
 }
 
-/// What of a server has to be the same.
-fn same_server(facts: &ServerFacts) -> Value {
-    json!({
-        "system_identifier": facts.system_identifier, "timeline": facts.timeline, "database": facts.database, "encoding": facts.encoding,
-        "block_bytes": facts.block_bytes, "search_path": facts.search_path, "lc_monetary": facts.lc_monetary,
-    })
+/// What of a server is not as it was `then`, and has to be.
+pub fn compare_servers(then: &Value, now: &ServerFacts, by_key: bool, found: &mut Vec<String>) {
+    let mut now = json!({
+        "system_identifier": now.system_identifier, "timeline": now.timeline, "database": now.database, "encoding": now.encoding,
+        "block_bytes": now.block_bytes, "search_path": now.search_path, "lc_monetary": now.lc_monetary,
+    });
+    if by_key {
+        // Another moment, as every range is.
+        now["timeline"] = then["timeline"].clone();
+    }
+    for (key, now) in now.as_object().into_iter().flatten() {
+        compare(&format!("server.{key}"), &then[key], now, found);
+    }
 }
 
 /// The files behind a table's heaps: others after a rewrite.
-fn heap_files(cut: &Value) -> Value {
+pub fn heap_files(cut: &Value) -> Value {
     let files = cut["heaps"].as_array().into_iter().flatten();
     files.map(|heap| json!({ "oid": heap["oid"], "file_node": heap["file_node"] })).collect()
 }
@@ -184,15 +216,7 @@ fn heap_files(cut: &Value) -> Value {
 /// Everything that decides what the output looks like, and is not as it was.
 fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target, earlier: &Earlier) -> Vec<String> {
     let mut found = Vec::new();
-    let server = same_server(session.server());
-    let server_then = &earlier.run.source["facts"];
-    for (key, now) in server.as_object().into_iter().flatten() {
-        if key == "timeline" && export.is_by_key() {
-            // Another moment, as every range is.
-            continue;
-        }
-        compare(&format!("server.{key}"), &server_then[key], now, &mut found);
-    }
+    compare_servers(&earlier.run.source["facts"], session.server(), export.is_by_key(), &mut found);
     // The directory may have another name by now, but another file is another export's.
     let name = |target: &str| json!(Path::new(target).file_name().map(|name| name.to_string_lossy().into_owned()));
     compare("target", &name(&earlier.run.target), &name(&target.to_string()), &mut found);
@@ -207,7 +231,7 @@ fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Targe
 }
 
 /// Walks through two values at once and notes where they differ.
-fn compare(path: &str, then: &Value, now: &Value, found: &mut Vec<String>) {
+pub fn compare(path: &str, then: &Value, now: &Value, found: &mut Vec<String>) {
     match (then, now) {
         (Value::Object(a), Value::Object(b)) => {
             let added = b.keys().filter(|key| !a.contains_key(*key));
