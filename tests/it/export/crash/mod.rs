@@ -129,10 +129,17 @@ impl Shape {
     }
 }
 
+/// Lines without order. Records of a dead letter without their numbers, which are in the order in which they came.
 fn sorted(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').map(unnumbered).collect();
     lines.sort_unstable();
     lines
+}
+
+/// A record of a dead letter from behind its number, which comes first.
+fn unnumbered(line: &[u8]) -> &[u8] {
+    let behind = line.strip_prefix(b"{\"id\":").and_then(|rest| Some(&rest[rest.iter().position(|byte| *byte == b',')?..]));
+    behind.filter(|rest| rest.starts_with(b",\"reason\":")).unwrap_or(line)
 }
 
 /// How often each place is in a list of steps.
