@@ -6,7 +6,6 @@
 use super::super::output_file::{io_trouble, sync_folder};
 use crate::failpoint::reach;
 use crate::trouble::{Trouble, TroubleKind};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -63,9 +62,12 @@ impl Intent {
         let new = PathBuf::from(new);
         let failed = |error: io::Error| io_trouble(&new, "cannot be written", error);
         reach("dlq.intent.before");
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&new).map_err(failed)?;
+        // What a crash has left. Nobody else is at it: the dead-letter file is claimed.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
         let mut text = serde_json::to_vec(self).expect("plain data, and memory takes it");
         text.push(b'\n');
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
