@@ -9,5 +9,6 @@ mod engine;
 mod export;
 mod fsm;
 mod journal;
+mod security;
 mod support;
 mod tidy;
