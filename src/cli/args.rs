@@ -267,7 +267,8 @@ Examples:
 #[command(after_help = EXPORT_EXAMPLES)]
 pub struct ExportArgs {
     /// Where the data is: a URL or key=value string as libpq takes it. What it leaves open comes from PG* variables, the service file
-    /// and the password file.
+    /// and the password file. A password belongs into one of these: what stands here, others on this machine can see in the list of
+    /// processes.
     #[arg(help_heading = "What is read", long, value_name = "CONNINFO", env = "DATABASE_URL", hide_env_values = true, default_value = "")]
     pub from: String,
 
@@ -340,7 +341,7 @@ pub struct ExportArgs {
     #[arg(help_heading = "Where it goes", long)]
     pub force: bool,
 
-    /// Permissions of new files, in octal.
+    /// Permissions of new files, in octal, whatever the umask is.
     #[arg(help_heading = "Where it goes", long, value_name = "MODE", value_parser = mode, default_value = "600")]
     pub mode: u32,
 

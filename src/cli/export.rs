@@ -453,7 +453,7 @@ impl<'a> Job<'a> {
         let export = &table.export;
         let handle = running.handle();
         self.signals.watch(handle.clone());
-        let progress = Progress::show(handle.clone(), export.name.clone(), export.estimated_rows, self.args.progress, self.args.quiet);
+        let progress = Progress::show(handle.clone(), export.shown(), export.estimated_rows, self.args.progress, self.args.quiet);
         if let Some(age) = self.args.max_snapshot_age {
             let left = age.saturating_sub(session.since().elapsed());
             std::thread::spawn(move || {

@@ -10,5 +10,6 @@ mod export;
 mod fsm;
 mod fuzz;
 mod journal;
+mod security;
 mod support;
 mod tidy;

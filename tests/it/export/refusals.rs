@@ -154,7 +154,7 @@ fn outputs_that_cannot_be_written() {
     assert_eq!(folder.read("taken.jsonl"), "mine");
     std::os::unix::fs::symlink("elsewhere", folder.join("link.jsonl.partial")).unwrap();
     assert_snapshot!(to(&folder.text("link.jsonl"), 74), @"
-    error: [dir]/link.jsonl.partial is a symbolic link, which is not followed
+    error: [dir]/link.jsonl.partial is a symbolic link, which is not followed; remove it
       because: Too many levels of symbolic links (os error 40)
     ");
     assert_snapshot!(refused(&database, &["--table", "orders", "--table", "customers"], 78), @"error: 2 tables go to one output; put {table} into --to, like 'dir/{table}.jsonl'");
