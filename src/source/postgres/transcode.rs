@@ -306,6 +306,6 @@ mod tests {
         3: the row does not end where its message does
         4: the row ends after 1 fields
         ");
-        assert_eq!(&*rejected[0].raw, b"2\ty\n3\tz\n");
+        assert_eq!(&*rejected[0].raw, b"2\ty\n3\tz");
     }
 }
