@@ -145,9 +145,9 @@ impl Plan {
             ReadMode::Keyset { key } => format!("{} of the key {}", ranges("range"), show_key(key)),
             ReadMode::OneLane { reason } => format!("one statement, because {reason}"),
         };
-        let moment = match moment(export, session) {
-            each if export.is_by_key() => format!("ranges {each}"),
-            one => format!("one, of {one}"),
+        let moment = match &export.mode {
+            ReadMode::Keyset { .. } => "each range at a moment of its own".to_owned(),
+            _ => format!("one, of {}", moment(export, session)),
         };
         let on = if matches!(export.mode, ReadMode::OneLane { .. }) { String::new() } else { format!(", on {connections}") };
         outln!("{} -> {target}", export.shown());

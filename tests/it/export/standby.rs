@@ -40,6 +40,15 @@ fn a_standby_that_stands_still_is_gone_on_with_whatever_the_primary_does() {
     assert_eq!(folder.names(), [] as [&str; 0]);
 
     let first = standby.stand_still();
+    let aged = ran(&mut command(&there, &folder, "--consistency frozen --max-snapshot-age 5s")).expect(78).stderr;
+    assert_snapshot!(aged, @"error: --max-snapshot-age: --consistency frozen holds no snapshot; leave it out");
+    let plan = ran(&mut command(&there, &folder, "--consistency frozen --connections 1 --plan")).expect(0);
+    let plan: Vec<&str> = plan.text().lines().filter(|line| line.contains("moment  ") || line.contains("resumable  ")).collect();
+    assert_snapshot!(placed(&plan.join("\n"), &folder, &there, &[&first]), @"
+    moment     one, of a standby that stands still at [place 1]
+    resumable  yes, for ever, on every clone that stands at the same place of the log
+    ");
+    assert_eq!(folder.names(), [] as [&str; 0]);
     let expected = row_to_json(&there, "t");
     let folder = half_done(&there, "--consistency frozen");
     change(&primary);
