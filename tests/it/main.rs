@@ -8,5 +8,6 @@ mod engine;
 mod export;
 mod fsm;
 mod journal;
+mod pipeline;
 mod support;
 mod tidy;

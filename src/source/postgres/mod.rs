@@ -19,10 +19,11 @@ mod types;
 mod wire;
 
 pub use crate::format::Compression;
+pub use crate::source::{ChunkLimits, Seen};
 pub use catalog::{Column, Relation, RelationKind};
 pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
 pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
-pub use copy_source::{ChunkLimits, CopySource, Seen};
+pub use copy_source::CopySource;
 pub use export::{Cut, Export, HeapCut, Range, ReadMode, Request, Selection};
 pub use pattern::{NamePattern, PatternError};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};

@@ -1,32 +1,17 @@
 //! Handlers for what was read: is it sound, and make JSON lines of it.
 
-use super::copy_source::{CopySource, Expansion};
+use super::copy_source::CopySource;
 use super::session::ServerFacts;
-use super::wire::frame;
-use crate::batch::{Batch, Content};
+use crate::batch::{Batch, Content, HEAD, rows};
 use crate::chunk::Payload;
 use crate::format::copy_text::{PADDING, RowEncoder, Scratch};
 use crate::format::{Compression, Output};
-use crate::memory::{Buffer, Pool};
+use crate::memory::{Buffer, Expansion, Pool};
 use crate::processor::{Done, Handler, HandlerError, Rejected, Work};
 use std::sync::Arc;
 
-/// Bytes of a message before the row: its kind and its length.
-const HEAD: usize = 5;
-
 /// Buffers are kept for the next chunk if they are no larger than so many times the chunk.
 const KEPT_EXPANSION: usize = 8;
-
-/// The rows of a buffer of messages: where each begins and ends.
-fn rows(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let next = frame(&bytes[at..]).ok().flatten()?;
-        let row = (at + HEAD, at + next.len);
-        at += next.len;
-        Some(row)
-    })
-}
 
 /// Checks that rows are text that JSON can hold. Only databases without an encoding (`SQL_ASCII`) can fail this: the server vouches for
 /// all others.
@@ -138,30 +123,5 @@ impl Handler<Batch> for Transcoder {
         self.expansion.learn(buffer.bytes().len(), output.len());
         let lines = self.compress(output)?;
         Ok(Done::with(Batch::encoded(lines, self.compression, kept)).rejecting(rejected))
-    }
-}
-
-impl crate::sink::ToBytes for Batch {
-    fn to_bytes(&self) -> Option<&[u8]> {
-        match self.content() {
-            Content::Frames(_) => None,
-            Content::Encoded { buffer, .. } => Some(buffer.bytes()),
-        }
-    }
-}
-
-impl crate::sink::ToRows for Batch {
-    fn rows_raw(&self, each: &mut dyn FnMut(&[u8])) {
-        match self.content() {
-            Content::Frames(buffer) => rows(buffer.bytes()).for_each(|(start, end)| {
-                let row = &buffer.bytes()[start..end];
-                each(row.strip_suffix(b"\n").unwrap_or(row));
-            }),
-            Content::Encoded { buffer, compression, .. } => match compression.unpack(buffer.bytes()) {
-                Ok(lines) => lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| each(line.strip_suffix(b"\n").unwrap_or(line))),
-                // Packed by this very process: only memory can be at fault. Better one strange record than none.
-                Err(_) => each(buffer.bytes()),
-            },
-        }
     }
 }
