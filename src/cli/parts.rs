@@ -26,8 +26,10 @@ pub fn show(name: &str) -> Result<Exit, Failure> {
     let found: Vec<_> = found.collect();
     if found.is_empty() {
         let names = || ALL.iter().flat_map(|(_, parts)| parts.iter().map(|part| part.name));
-        let hint = nearest(name, names())
-            .map_or_else(|| format!("there are {}", names().collect::<Vec<_>>().join(", ")), |near| format!("did you mean `{near}`?"));
+        let hint = nearest(name, names()).map_or_else(
+            || format!("there are {}", names().skip(1).collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
         return Err(Failure::configuration(format!("there is nothing called `{name}`; {hint}")));
     }
     for (kind, part) in found {

@@ -146,7 +146,8 @@ impl<'a> Job<'a> {
         let beside = [("the journal", &outputs.journal), ("the dead letter", &outputs.dead_letter)];
         let beside: Vec<_> = beside.into_iter().filter_map(|(what, path)| Some((what, path.clone()?))).collect();
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let all: Vec<(&str, PathBuf)> = inputs.chain(files).chain(partial).chain(beside.clone()).collect();
+        let all: Vec<(&str, PathBuf)> =
+            inputs.chain(files).chain(partial).chain(beside.clone()).filter(|(_, path)| path != Path::new("-")).collect();
         for (what, path) in &beside {
             check_folder(path, &format!(" of {what}"))?;
         }

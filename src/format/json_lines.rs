@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(check(r#"{"a":"#).unwrap_err(), "not JSON: EOF while parsing a value at byte 5 of the line");
         assert_eq!(
             check("{\"a\":\"\0\"}").unwrap_err(),
-            "not JSON: control character (\\u0000-\\u001F) found while parsing a string at byte 7 of the line"
+            "not JSON: control character (\\u0000-\\u001F) found while parsing a string at byte 6 of the line"
         );
         assert_eq!(check("{} {}").unwrap_err(), "not JSON: trailing characters at byte 4 of the line");
     }

@@ -83,9 +83,7 @@ impl Pipeline {
         for (side, format) in [("source", &from), ("sink", &to)] {
             format.as_ref().err().iter().for_each(|(setting, message)| problem(&format!("{side}.{setting}"), message.clone()));
         }
-        if let (Ok(from), Ok(to)) = (&from, &to) {
-            check_settings(&model, *from, *to, &mut problem);
-        }
+        check_settings(&model, from.as_ref().ok().copied(), to.as_ref().ok().copied(), &mut problem);
         if let Err(message) = compression(&model) {
             problem("sink.compress", message);
         }
@@ -274,19 +272,20 @@ fn by_extension(path: &str) -> Option<FormatName> {
 }
 
 /// Settings that mean nothing for the formats.
-fn check_settings(model: &Model, from: Format, to: Format, problem: &mut impl FnMut(&str, String)) {
+fn check_settings(model: &Model, from: Option<Format>, to: Option<Format>, problem: &mut impl FnMut(&str, String)) {
     let (source, sink) = (&model.source, &model.sink);
-    let (csv_in, csv_out) = (matches!(from, Format::Csv(_)), matches!(to, Format::Csv(_)));
+    let no_csv = |format: Option<Format>| format.is_some_and(|format| !matches!(format, Format::Csv(_)));
+    let no_text = |format: Option<Format>| format.is_some_and(|format| format != Format::Text);
     let stray = [
-        ("source.delimiter", source.delimiter.is_some() && !csv_in),
-        ("source.header", source.header.is_some() && !csv_in),
-        ("source.columns", source.columns.is_some() && !csv_in),
-        ("source.types", !source.types.is_empty() && !csv_in),
-        ("source.member", source.member.is_some() && from != Format::Text),
-        ("sink.delimiter", sink.delimiter.is_some() && !csv_out),
-        ("sink.header", sink.header.is_some() && !csv_out),
-        ("sink.columns", sink.columns.is_some() && !csv_out),
-        ("sink.member", sink.member.is_some() && to != Format::Text),
+        ("source.delimiter", source.delimiter.is_some() && no_csv(from)),
+        ("source.header", source.header.is_some() && no_csv(from)),
+        ("source.columns", source.columns.is_some() && no_csv(from)),
+        ("source.types", !source.types.is_empty() && no_csv(from)),
+        ("source.member", source.member.is_some() && no_text(from)),
+        ("sink.delimiter", sink.delimiter.is_some() && no_csv(to)),
+        ("sink.header", sink.header.is_some() && no_csv(to)),
+        ("sink.columns", sink.columns.is_some() && no_csv(to)),
+        ("sink.member", sink.member.is_some() && no_text(to)),
     ];
     for (path, _) in stray.iter().filter(|(_, is_stray)| *is_stray) {
         problem(path, "this format has no such setting".to_owned());

@@ -94,6 +94,10 @@ pub fn below(path: &str, key: &str) -> String {
 
 /// A value as YAML reads it where nothing stands around it: `true`, `12`, `a text`, `[a, b]`.
 pub fn value_of(text: &str) -> Value {
+    // A list of nothing, for YAML.
+    if text.trim() == "-" {
+        return "-".into();
+    }
     yaml(text).map_or_else(|_| text.into(), |document| document.value)
 }
 
@@ -110,7 +114,8 @@ fn yaml(text: &str) -> Result<Document, Problem> {
             Some(Ok((event, span))) => builder.take(event, position(span))?,
             Some(Err(error)) => {
                 let place = Position { line: error.marker().line(), column: error.marker().col() + 1 };
-                return Err(Problem { position: Some(place), path: String::new(), message: error.info().to_owned() });
+                let hint = if error.info().contains("\"-\"") { "; standard input and output are written '-', with quotes" } else { "" };
+                return Err(Problem { position: Some(place), path: String::new(), message: format!("{}{hint}", error.info()) });
             }
         }
     }
@@ -305,5 +310,6 @@ mod tests {
         insta::assert_snapshot!(fault("{\"a\": 1,}", Syntax::Json), @"1:9: trailing comma");
         assert!(fault("a = \n", Syntax::Toml).starts_with("1:5: "));
         assert!(fault("a: [1\n", Syntax::Yaml).contains(':'));
+        insta::assert_snapshot!(fault("a: { path: - }\n", Syntax::Yaml), @r#"1:12: "-" is only valid inside a block; standard input and output are written '-', with quotes"#);
     }
 }

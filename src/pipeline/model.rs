@@ -51,7 +51,7 @@ pub struct Source {
     #[serde(default)]
     pub types: BTreeMap<String, Kind>,
     /// What an empty string is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "empty")]
     pub empty: Empty,
     /// What a line of text is called.
     pub member: Option<String>,
@@ -243,6 +243,11 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
         scalar(deserializer, "a text").map(Text)
     }
+}
+
+/// `null` without quotes is the word, too.
+fn empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Empty, D::Error> {
+    Ok(Option::<Empty>::deserialize(deserializer)?.unwrap_or(Empty::Null))
 }
 
 fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

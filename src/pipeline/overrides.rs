@@ -138,6 +138,8 @@ mod tests {
         assert_eq!(found, [("sink.path".to_owned(), "x".to_owned()), ("workers".to_owned(), "3".to_owned())]);
         let mut root = json!({ "processors": [{ "names": ["a"] }], "workers": 1 });
         set(&mut root, "processors.0.names", "[b, c]").unwrap();
+        set(&mut root, "sink.path", "-").unwrap();
+        assert_eq!(root["sink"]["path"], "-");
         set(&mut root, "sink.path", "out.jsonl").unwrap();
         assert_eq!(root, json!({ "processors": [{ "names": ["b", "c"] }], "workers": 1, "sink": { "path": "out.jsonl" } }));
         assert_eq!(set(&mut root, "processors.1.names", "x").unwrap_err(), "`processors.1.names`: `1` is no place in a list of 1");

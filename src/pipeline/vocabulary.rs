@@ -205,7 +205,8 @@ pub fn parts(kind: &str) -> Option<&'static [Part]> {
 
 /// The name among `known` that is most like a wrong one, if any is like it.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.into_iter().map(|name| (strsim::jaro_winkler(wrong, name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let likeness = |name: &str| if strsim::osa_distance(wrong, name) == 1 { 0.9 } else { strsim::jaro_winkler(wrong, name) };
+    let near = known.into_iter().map(|name| (likeness(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
     near.filter(|(likeness, _)| *likeness > 0.75).map(|(_, name)| name)
 }
 
@@ -253,7 +254,12 @@ impl Setting {
             Takes::Size => json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "examples": ["64MiB"] }] }),
             Takes::Time => json!({ "type": "string", "examples": ["500ms", "1m"] }),
             Takes::Flag => json!({ "anyOf": [{ "type": "boolean" }, { "enum": ["true", "false"] }] }),
-            Takes::OneOf(words) => json!({ "enum": words }),
+            Takes::OneOf(words) => {
+                let mut words: Vec<Value> = words.iter().map(|word| (*word).into()).collect();
+                // Without quotes the word is nothing, in YAML.
+                words.extend(words.contains(&"null".into()).then_some(Value::Null));
+                json!({ "enum": words })
+            }
             Takes::Texted => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             Takes::Worded(words) => json!({ "type": "object", "additionalProperties": { "enum": words } }),
         };

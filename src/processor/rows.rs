@@ -221,7 +221,7 @@ impl RowTranscoder {
             let unsound = if is_text && text.fault.is_none() { None } else { RowValidator::fault(text, place, row) };
             let fault = match (unsound, &self.reader) {
                 (Some(reason), _) => Some(reason),
-                (None, RowReader::JsonLines) => check(row).and_then(|()| Ok(append(row, &mut output))).err(),
+                (None, RowReader::JsonLines) => check(row).map(|()| append(row, &mut output)).err(),
                 (None, RowReader::Lines(encoder)) => {
                     encoder.encode(source, start, end, &mut output);
                     None
@@ -266,7 +266,7 @@ impl RowTranscoder {
 
     /// One row. `false` filters it.
     fn row(&self, line: &[u8], out: &mut Vec<u8>) -> Result<bool, String> {
-        let line = from_utf8(line).map_err(|error| error.to_string())?;
+        let line = from_utf8(line.strip_suffix(b"\n").unwrap_or(line)).map_err(|error| error.to_string())?;
         let mut row = RawRow::parse(line)?;
         for step in &self.steps {
             if !step.apply(&mut row)? {
@@ -307,8 +307,9 @@ fn append(row: &[u8], output: &mut Output) {
     std::io::Write::write_all(output, row).expect("memory takes it");
 }
 
+/// Without the line end, behind which places would be told as those of another line.
 fn check(row: &[u8]) -> Result<(), String> {
-    json_lines::check(from_utf8(row).map_err(|error| error.to_string())?)
+    json_lines::check(from_utf8(row.strip_suffix(b"\n").unwrap_or(row)).map_err(|error| error.to_string())?)
 }
 
 impl Handler<Batch> for RowTranscoder {

@@ -34,7 +34,8 @@ pub struct Verified {
 /// When the journal cannot be read. That a file cannot be read is a problem found.
 pub fn outputs(reader: &Reader, files: &[PathBuf]) -> Result<Verified, Trouble> {
     let (lines, head) = Lines::of(reader)?;
-    let mut verified = Verified::default();
+    let heads = head.unsigned_abs() * files.len() as u64;
+    let mut verified = Verified { bytes: heads, ..Verified::default() };
     let mut output: Option<Output<'_>> = None;
     reader.placed(|chunk| {
         if output.as_ref().is_none_or(|output| output.part != chunk.part) {
@@ -138,7 +139,6 @@ impl<'a> Output<'a> {
             // What cannot be read is missed with the first chunk.
             let _ = io::Seek::seek(file, io::SeekFrom::Start(head.unsigned_abs()));
         }
-        verified.bytes += head.unsigned_abs();
         Output { part, path: path.map_or(Path::new(""), PathBuf::as_path), file, end: head }
     }
 

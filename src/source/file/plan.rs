@@ -5,7 +5,7 @@ use crate::format::{Records, Scan};
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl FilePlan {
         Ok(plan)
     }
 
-    fn add(&mut self, path: &PathBuf) -> Result<(), Trouble> {
+    fn add(&mut self, path: &Path) -> Result<(), Trouble> {
         let (mut input, mut opened, mut head) = Input::look(path, self.reading.packing)?;
         let mark = byte_order_mark(&mut opened, &mut head, &input)?;
         let row = match self.reading.header {

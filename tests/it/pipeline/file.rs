@@ -43,7 +43,7 @@ processors:
     ");
     let json = "{\"source\": {\"type\": \"file\", \"path\": \"in.jsonl\", \"header\": true},\n \"sink\": {\"type\": \"file\", \"path\": \"out\", \"compress\": \"lz4\"}}";
     assert_snapshot!(check(&folder, "p.json", json, 78), @r#"
-    p.json:1:50: source.header: this format has no such setting
+    p.json:1:49: source.header: this format has no such setting
     p.json:2:27: sink.path: the name `out` does not tell the format; set `format`: jsonl, csv, tsv or text
     p.json:2:42: sink.compress: `lz4` is no method; there are none, gzip and zstd, each with a level behind a colon if you like
     "#);

@@ -58,8 +58,8 @@ fn json_lines_become_csv() {
     [1],"""
     "
     "#);
-    assert_eq!(dead[0].0, "the row has a member `c`, which is no column of the output (the row at byte 61)");
-    assert_eq!(dead[1].0, "the row is no JSON object (the row at byte 75)");
+    assert_eq!(dead[0].0, "the row has a member `c`, which is no column of the output (the row at byte 57)");
+    assert_eq!(dead[1].0, "the row is no JSON object (the row at byte 71)");
     let (code, out, _) =
         made(("in.jsonl", b"{\"a\":1,\"c\":2}\n"), "out.tsv.gz", &["sink.columns=[c, d]", "sink.compress=none", "sink.header=false"]);
     assert_eq!((code, &*out), (Some(0), "2\t\n"));

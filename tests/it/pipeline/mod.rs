@@ -12,6 +12,7 @@ use std::process::Command;
 /// A folder with a pipeline file from `in` to `out`, names with extensions.
 fn folder(from: &str, to: &str) -> Folder {
     let folder = Folder::new();
+    let [from, to] = [from, to].map(|path| if path == "-" { "'-'" } else { path });
     let text = format!("source: {{ type: file, path: {from} }}\nsink: {{ type: file, path: {to} }}\n");
     std::fs::write(folder.join("pipeline.yaml"), text).unwrap();
     folder
@@ -21,7 +22,9 @@ fn folder(from: &str, to: &str) -> Folder {
 fn command(folder: &Folder, settings: &[&str]) -> Command {
     let mut command = sluicegate();
     command.current_dir(folder.path()).args(["run", "pipeline.yaml", "--quiet"]);
-    settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
     command
 }
 

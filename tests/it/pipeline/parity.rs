@@ -74,7 +74,9 @@ fn rows_of_a_pipe_go_on_when_it_pauses() {
     pipe.write_all(b"{\"a\":1}\n{\"a\":2}\n{\"a\"").unwrap();
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    (0..2).for_each(|_| drop(std::io::BufRead::read_line(&mut out, &mut line).unwrap()));
+    for _ in 0..2 {
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    }
     assert_eq!(line, "{\"a\":1}\n{\"a\":2}\n");
     pipe.write_all(b":3}").unwrap();
     drop(pipe);
