@@ -192,6 +192,11 @@ impl RowTranscoder {
         RowTranscoder { reader, steps, writer, compression, expansion, pool }
     }
 
+    /// Whether rows go out as the reader leaves them.
+    fn is_direct(&self) -> bool {
+        self.steps.is_empty() && matches!(self.writer, RowsOut::JsonLines)
+    }
+
     /// What the output's rows end with.
     fn records_out(&self) -> Records {
         match &self.writer {
@@ -221,6 +226,11 @@ impl RowTranscoder {
             let unsound = if is_text && text.fault.is_none() { None } else { RowValidator::fault(text, place, row) };
             let fault = match (unsound, &self.reader) {
                 (Some(reason), _) => Some(reason),
+                // What is taken apart later is checked then.
+                (None, RowReader::JsonLines) if !self.is_direct() => {
+                    append(row, &mut output);
+                    None
+                }
                 (None, RowReader::JsonLines) => check(row).map(|()| append(row, &mut output)).err(),
                 (None, RowReader::Lines(encoder)) => {
                     encoder.encode(source, start, end, &mut output);
@@ -317,7 +327,7 @@ impl Handler<Batch> for RowTranscoder {
         let Content::Rows(text) = work.payload.content() else { return Ok(Done::same()) };
         let mut made = Made::default();
         let mut output = self.read(text, &mut made)?;
-        if !self.steps.is_empty() || !matches!(self.writer, RowsOut::JsonLines) {
+        if !self.is_direct() {
             let (memory, length) = output.into_parts();
             let lines = Buffer::new(memory, length, &self.pool);
             output = self.process(lines.bytes(), &mut made);

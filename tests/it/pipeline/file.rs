@@ -47,7 +47,7 @@ processors:
     p.json:2:27: sink.path: the name `out` does not tell the format; set `format`: jsonl, csv, tsv or text
     p.json:2:42: sink.compress: `lz4` is no method; there are none, gzip and zstd, each with a level behind a colon if you like
     "#);
-    assert_snapshot!(check(&folder, "q.yaml", "source: [", 78), @"q.yaml:1:10: while parsing a flow node, did not find expected node content");
+    assert_snapshot!(check(&folder, "q.yaml", "source: [", 78), @"q.yaml:2:1: while parsing a node, did not find expected node content");
     let sound = "source: { type: file, path: in.csv }\nsink: { type: file, path: out.jsonl }\n";
     assert_snapshot!(check(&folder, "r.yaml", sound, 0), @"r.yaml: ok");
 }
