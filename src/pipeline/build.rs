@@ -365,9 +365,9 @@ impl Plan {
             .map_or_else(|| processors().min(MOST_READERS), |count| usize::try_from(count.0).unwrap_or(usize::MAX))
     }
 
-    /// How much data may be in memory, in bytes.
+    /// How much data may be in memory, in bytes: as it is set, or 32 MiB, or what many processors need.
     pub fn memory_limit(&self) -> usize {
-        self.pipeline.model.top.memory_limit.map_or(MEMORY_LIMIT, |size| size.0)
+        self.pipeline.model.top.memory_limit.map_or_else(|| MEMORY_LIMIT.max(self.memory_floor()), |size| size.0)
     }
 
     /// The least that these readers, workers and chunks can keep, in bytes.

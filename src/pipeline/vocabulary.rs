@@ -179,7 +179,12 @@ pub const SECTIONS: &[Section] = &[
 /// Settings of the first level.
 pub const TOP: &[Setting] = &[
     setting("workers", Takes::Count, "as many as processors", "Threads that work on chunks."),
-    setting("memory_limit", Takes::Size, "32MiB", "How much data may be in memory; reading pauses at this mark."),
+    setting(
+        "memory_limit",
+        Takes::Size,
+        "32MiB, or what many workers need",
+        "How much data may be in memory; reading pauses at this mark.",
+    ),
     setting("ordered", Takes::Flag, "true", "Whether rows leave in the order of the input."),
     setting("journal", Takes::Text, "the output's path with .journal", "Where the journal is, or `none`."),
     setting("dead_letter", Takes::Text, "the output's path with .dead.jsonl", "Where rows go that cannot be written."),

@@ -106,6 +106,16 @@ fn a_dry_run_writes_nothing() {
     assert_eq!(folder.names(), ["in.csv", "pipeline.yaml"]);
 }
 
+/// A machine with many processors needs more than the default limit, and may have it; a limit that was set is kept or refused.
+#[test]
+fn many_workers_get_the_memory_that_they_need() {
+    let folder = folder("in.jsonl", "out.jsonl");
+    std::fs::write(folder.join("in.jsonl"), "{}\n").unwrap();
+    run(&folder, &["workers=64"]).expect(0);
+    let told = run(&folder, &["workers=64", "memory_limit=32MiB", "sink.path=other.jsonl"]).expect(78).stderr;
+    assert!(told.contains("memory_limit 32.0 MiB is less than the "), "{told}");
+}
+
 #[test]
 fn parts_can_be_looked_up() {
     let list = ran(sluicegate().args(["list", "processors"])).expect(0);
