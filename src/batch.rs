@@ -1,7 +1,7 @@
 //! The payload of the built-in parts: rows as they came, then bytes as they go.
 
-use crate::chunk::Payload;
-use crate::format::{Compression, Records};
+use crate::chunk::{Halves, Payload};
+use crate::format::{Compression, Records, Scan};
 use crate::memory::Buffer;
 
 /// Rows of one origin.
@@ -12,7 +12,7 @@ pub struct Batch {
 
 /// What form the rows are in.
 pub enum Content {
-    /// `CopyData` messages of the Postgres protocol, one row each, with [`PADDING`](crate::format::PADDING) behind them.
+    /// `CopyData` messages of the Postgres protocol, one row each, with [`PADDING`](crate::format::PADDING) bytes behind them.
     Frames(Buffer),
     /// Rows of a text format, each with its line end, with [`PADDING`](crate::format::PADDING) behind them.
     Rows(TextRows),
@@ -26,8 +26,16 @@ pub enum Content {
         digest: u64,
         /// Where rows end, once they are unpacked.
         records: Records,
+        /// What the rows were before.
+        came: &'static str,
     },
 }
+
+/// The name of the form of rows as a Postgres server sends them: a row of `COPY … (FORMAT text)` without its line feed.
+pub const COPY_ROW: &str = "copy";
+
+/// The name of the form of such rows once they are encoded: a line of JSON without its line feed.
+pub const JSON_LINE: &str = "json";
 
 /// Rows of a text format as they came.
 pub struct TextRows {
@@ -63,15 +71,33 @@ impl Batch {
         Batch { content: Content::Rows(text), rows }
     }
 
-    /// Rows as a sink writes them, one a line.
+    /// Rows of a server as a sink writes them, one a line.
     pub fn encoded(buffer: Buffer, compression: Compression, rows: u64) -> Batch {
-        Batch::encoded_as(buffer, compression, Records::Lines, rows)
+        Batch::encoded_as(buffer, compression, Records::Lines, COPY_ROW, rows)
     }
 
-    /// Rows as a sink writes them, in any format.
-    pub fn encoded_as(buffer: Buffer, compression: Compression, records: Records, rows: u64) -> Batch {
+    /// Rows that were of the form `came`, as a sink writes them, in any format.
+    pub fn encoded_as(buffer: Buffer, compression: Compression, records: Records, came: &'static str, rows: u64) -> Batch {
         let digest = xxhash_rust::xxh3::xxh3_64(buffer.bytes());
-        Batch { content: Content::Encoded { buffer, compression, digest, records }, rows }
+        Batch { content: Content::Encoded { buffer, compression, digest, records, came }, rows }
+    }
+
+    /// What a row's bytes are, as it came.
+    pub fn came(&self) -> &'static str {
+        match &self.content {
+            Content::Frames(_) => COPY_ROW,
+            Content::Rows(text) => text.records.form(),
+            Content::Encoded { came, .. } => came,
+        }
+    }
+
+    /// What a row's bytes are by now.
+    pub fn form(&self) -> &'static str {
+        match &self.content {
+            Content::Encoded { came: COPY_ROW, .. } => JSON_LINE,
+            Content::Encoded { records, .. } => records.form(),
+            _ => self.came(),
+        }
     }
 
     /// The rows.
@@ -137,5 +163,103 @@ impl Payload for Batch {
             Content::Frames(ref buffer) | Content::Rows(TextRows { ref buffer, .. }) => Some(xxhash_rust::xxh3::xxh3_64(buffer.bytes())),
             Content::Encoded { digest, .. } => Some(digest),
         }
+    }
+}
+
+/// Rows as they came are cut between two of them; the halves share the buffer. Rows as a sink writes them are not cut, nor is what lacks
+/// some of its rows.
+impl Halves for Batch {
+    fn halves(&self) -> Option<[Batch; 2]> {
+        let first = self.rows / 2;
+        let (last, rest) = (usize::try_from(first).ok()?.checked_sub(1)?, self.rows - first);
+        match &self.content {
+            Content::Frames(buffer) => {
+                let (_, at) = rows(buffer.bytes()).nth(last)?;
+                let [before, behind] = buffer.parted(at);
+                Some([Batch::frames(before, first), Batch::frames(behind, rest)])
+            }
+            Content::Rows(text) => text.parted(first).map(|[before, behind]| [Batch::text(before, first), Batch::text(behind, rest)]),
+            Content::Encoded { .. } => None,
+        }
+    }
+}
+
+impl TextRows {
+    /// The first so many rows, and the others.
+    fn parted(&self, first: u64) -> Option<[TextRows; 2]> {
+        let TextRows { buffer, records, at, fault, places } = self;
+        if places.is_some() {
+            return None;
+        }
+        let bytes = buffer.bytes();
+        let cut = (0..first).try_fold(0, |cut, _| Some(cut + records.end(&bytes[cut..], &mut Scan::default())?))?;
+        let [before, behind] = buffer.parted(cut);
+        let fault_from = |from: u64, to: u64| {
+            let (row, why) = fault.as_ref().filter(|(row, _)| (from..to).contains(row))?;
+            Some((row - from, why.clone()))
+        };
+        Some([
+            TextRows { buffer: before, records: *records, at: *at, fault: fault_from(0, first), places: None },
+            TextRows { buffer: behind, records: *records, at: at + cut as u64, fault: fault_from(first, u64::MAX), places: None },
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows as messages.
+    fn frames(rows: &[&str]) -> Batch {
+        let message = |row: &&str| [&b"d"[..], &(row.len() as u32 + 4).to_be_bytes(), row.as_bytes()].concat();
+        let bytes: Vec<u8> = rows.iter().flat_map(message).collect();
+        Batch::frames(Buffer::copy_of(&bytes, 8), rows.len() as u64)
+    }
+
+    fn bytes(batch: &Batch) -> &[u8] {
+        batch.buffer().bytes()
+    }
+
+    #[test]
+    fn a_batch_is_cut_between_messages_until_one_is_left() {
+        let whole = frames(&["one\n", "", "three, which is long\n", "4\n", "fünf\n"]);
+        let mut alone = Vec::new();
+        let mut left = vec![frames(&["one\n", "", "three, which is long\n", "4\n", "fünf\n"])];
+        while let Some(batch) = left.pop() {
+            match batch.halves() {
+                Some([first, second]) => left.extend([second, first]),
+                None => alone.push(batch),
+            }
+        }
+        assert_eq!(alone.iter().map(Payload::rows).collect::<Vec<_>>(), [1; 5]);
+        assert_eq!(alone.iter().map(bytes).collect::<Vec<_>>().concat(), bytes(&whole));
+        assert_eq!(bytes(&alone[2]), bytes(&frames(&["three, which is long\n"])));
+    }
+
+    #[test]
+    fn what_is_encoded_is_not_cut() {
+        assert!(Batch::encoded(Buffer::copy_of(b"{}\n{}\n", 0), Compression::None, 2).halves().is_none());
+    }
+
+    /// Lines of text from byte 100 of their input, the third of which could not be read.
+    fn lines(text: &str) -> Batch {
+        let fault = Some((2, "too long".into()));
+        let buffer = Buffer::copy_of(text.as_bytes(), 8);
+        Batch::text(TextRows { buffer, records: Records::Lines, at: 100, fault, places: None }, text.lines().count() as u64)
+    }
+
+    #[test]
+    fn rows_of_a_text_are_cut_with_their_places_and_faults() {
+        let [first, second] = lines("one\n\nthr\n4\nfive").halves().unwrap();
+        assert_eq!((bytes(&first), bytes(&second)), (&b"one\n\n"[..], &b"thr\n4\nfive"[..]));
+        assert_eq!((first.rows(), second.rows()), (2, 3));
+        let at_and_fault = |batch: &Batch| match batch.content() {
+            Content::Rows(text) => (text.at, text.fault.as_ref().map(|(row, _)| *row)),
+            _ => unreachable!(),
+        };
+        assert_eq!((at_and_fault(&first), at_and_fault(&second)), ((100, None), (105, Some(0))));
+        let [third, _] = second.halves().unwrap();
+        assert_eq!((bytes(&third), at_and_fault(&third)), (&b"thr\n"[..], (105, Some(0))));
+        assert!(third.halves().is_none());
     }
 }

@@ -4,7 +4,7 @@
 //! read until its payload is gone. [`Ledger`] decides, as plain data; [`Budget`] puts a lock around it and lets lanes wait.
 
 use crate::clock::{Clock, Moment};
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -251,7 +251,19 @@ impl Budget {
 
     fn take(&self, state: &mut State, range: u32, bytes: usize) -> Permit {
         state.ledger.take(range, bytes);
-        Permit { budget: self.clone(), range, bytes, empty: false }
+        let place = Some(Place { budget: self.clone() });
+        let claim = Some(Arc::new(Claim { budget: self.clone(), range }));
+        Permit { budget: self.clone(), bytes, shared: None, claim, place }
+    }
+
+    /// A place for one more chunk, if there is one: nothing waits for it.
+    fn try_place(&self) -> Option<Place> {
+        let mut state = self.shared.state.lock();
+        let ledger = &mut state.ledger;
+        (ledger.chunks < ledger.max_chunks).then(|| {
+            ledger.chunks += 1;
+            Place { budget: self.clone() }
+        })
     }
 
     /// A lane begins to read `range`. The lowest range that is being read is always let on; see [`Ledger::admits`].
@@ -313,16 +325,57 @@ impl Budget {
 }
 
 /// A chunk's right to its bytes. Dropping it gives them, and the chunk's place, back.
+///
+/// The halves of a chunk that is split share its bytes, which count once, until the last of them has let them go.
 pub struct Permit {
     budget: Budget,
-    range: u32,
+    /// Bytes of this chunk alone.
     bytes: usize,
-    /// The payload is gone, the chunk is not.
-    empty: bool,
+    /// Bytes of the chunk that this one is a part of.
+    shared: Option<Arc<SharedBytes>>,
+    /// That its range has a chunk with bytes. None when the payload is gone, which the chunk need not be.
+    claim: Option<Arc<Claim>>,
+    place: Option<Place>,
+}
+
+/// One of the chunks in flight. Dropping it makes room for another.
+pub(crate) struct Place {
+    budget: Budget,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.budget.change(|ledger| ledger.chunks -= 1);
+    }
+}
+
+/// Bytes that several chunks hold together.
+pub(crate) struct SharedBytes {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Drop for SharedBytes {
+    fn drop(&mut self) {
+        let bytes = self.bytes;
+        self.budget.change(|ledger| ledger.resize(bytes, 0));
+    }
+}
+
+/// Says that a range has a chunk with bytes.
+struct Claim {
+    budget: Budget,
+    range: u32,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.budget.change(|ledger| ledger.release(self.range));
+    }
 }
 
 impl Permit {
-    /// How many bytes the permit covers.
+    /// How many bytes the permit covers, beside those that it shares.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -338,22 +391,62 @@ impl Permit {
     /// The payload is gone; the chunk itself goes on to its final state without bytes.
     pub fn empty(&mut self) {
         self.resize(0);
-        if !std::mem::replace(&mut self.empty, true) {
-            self.budget.change(|ledger| ledger.release(self.range));
+        self.shared = None;
+        self.claim = None;
+    }
+
+    /// A permit for another part of the same chunk. All bytes are shared from now on. It has a place of its own if there is a free one; it may
+    /// not wait for one, because who waits for room may wait for this chunk.
+    pub(crate) fn part(&mut self) -> Permit {
+        let budget = &self.budget;
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes > 0 || self.shared.is_none() {
+            debug_assert!(self.shared.is_none(), "bytes of its own are given back before a part is split again");
+            self.shared = Some(Arc::new(SharedBytes { budget: budget.clone(), bytes }));
         }
+        Permit { budget: budget.clone(), bytes: 0, shared: self.shared.clone(), claim: self.claim.clone(), place: budget.try_place() }
+    }
+
+    /// Whether it shares the bytes of a chunk that was split.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// What it shares, for somebody who still looks at it.
+    pub(crate) fn shared(&self) -> Option<Arc<SharedBytes>> {
+        self.shared.clone()
+    }
+
+    /// The chunk has made something of its own of what it shared.
+    pub(crate) fn let_go_of_shared(&mut self) {
+        self.shared = None;
+    }
+
+    /// Whether the chunk counts as one of those in flight.
+    pub(crate) fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Gives the place away, not the bytes.
+    pub(crate) fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+
+    /// Takes over the place of another chunk.
+    pub(crate) fn give_place(&mut self, place: Place) {
+        self.place = Some(place);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.empty();
-        self.budget.change(|ledger| ledger.chunks -= 1);
     }
 }
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("range", &self.range).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Permit").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
@@ -427,6 +520,30 @@ mod tests {
         budget.hold(Hold::Sink, true);
         clock.advance(Duration::from_secs(1));
         assert_eq!(budget.held(), [(Hold::Sink, Duration::from_secs(1)), (Hold::User, Duration::from_secs(3))]);
+    }
+
+    #[test]
+    fn parts_of_a_chunk_share_its_bytes_until_the_last_of_them_is_gone() {
+        let budget = Budget::new(MemoryBand::under(1000), 2, Clock::manual());
+        budget.enter(0);
+        let mut first = budget.try_acquire(0, 100).unwrap();
+        let mut second = first.part();
+        let mut third = second.part();
+        assert_eq!((budget.status().bytes, budget.status().chunks), (100, 2));
+        assert_eq!([first.has_place(), second.has_place(), third.has_place()], [true, true, false], "two at a time");
+        second.resize(30);
+        second.let_go_of_shared();
+        first.empty();
+        assert_eq!(budget.status().bytes, 130, "the third part is there still");
+        third.give_place(first.take_place().unwrap());
+        drop(first);
+        assert_eq!((budget.status().bytes, budget.status().chunks), (130, 2));
+        drop(third);
+        assert_eq!((budget.status().bytes, budget.status().chunks), (30, 1));
+        assert!(budget.shared.state.lock().ledger.reading[&0] == 1, "the range has a chunk with bytes");
+        drop(second);
+        assert!(budget.shared.state.lock().ledger.reading[&0] == 0);
+        assert_eq!(budget.status(), BudgetStatus { peak_bytes: 130, ..BudgetStatus::default() });
     }
 
     #[test]

@@ -23,6 +23,33 @@ pub trait Payload: Send + Sync + 'static {
     }
 }
 
+/// A payload that can be cut in two, so that a bad row among good ones can be found by halving.
+///
+/// ```
+/// use sluicegate::{Halves, Payload};
+///
+/// struct Readings(Vec<f64>);
+/// # impl Payload for Readings {
+/// #     fn bytes(&self) -> usize { self.0.len() * 8 }
+/// #     fn rows(&self) -> u64 { self.0.len() as u64 }
+/// # }
+///
+/// impl Halves for Readings {
+///     fn halves(&self) -> Option<[Readings; 2]> {
+///         let (first, second) = self.0.split_at(self.0.len() / 2);
+///         (!first.is_empty()).then(|| [Readings(first.into()), Readings(second.into())])
+///     }
+/// }
+/// ```
+pub trait Halves: Payload + Sized {
+    /// The first and the second half of its rows, in their order; each row is in one of them, and neither is empty. `None` when it cannot be
+    /// cut: it has one row only, or a form in which rows do not stand alone.
+    ///
+    /// The same payload gives the same halves, also in another run of the program: what was split before a crash is split alike after it.
+    /// Halves may share the memory of the whole, which counts as theirs until both are gone.
+    fn halves(&self) -> Option<[Self; 2]>;
+}
+
 /// Text, counted as one row a line. Handy for examples and small tools.
 impl Payload for String {
     fn bytes(&self) -> usize {
@@ -38,6 +65,14 @@ impl Payload for String {
     }
 }
 
+/// Cut between lines.
+impl Halves for String {
+    fn halves(&self) -> Option<[String; 2]> {
+        let (first, second) = self.split_at(self.match_indices('\n').nth((self.lines().count() / 2).checked_sub(1)?)?.0 + 1);
+        (!second.is_empty()).then(|| [first.into(), second.into()])
+    }
+}
+
 /// Items, one row each.
 impl<T: Send + Sync + 'static> Payload for Vec<T> {
     fn bytes(&self) -> usize {
@@ -50,6 +85,14 @@ impl<T: Send + Sync + 'static> Payload for Vec<T> {
 
     fn rows(&self) -> u64 {
         self.len() as u64
+    }
+}
+
+/// Items that can be copied.
+impl<T: Clone + Send + Sync + 'static> Halves for Vec<T> {
+    fn halves(&self) -> Option<[Vec<T>; 2]> {
+        let (first, second) = self.split_at(self.len() / 2);
+        (!first.is_empty()).then(|| [first.to_vec(), second.to_vec()])
     }
 }
 
@@ -85,6 +128,30 @@ impl ChunkId {
     /// The chunk as it was read, whatever halves of it this is.
     pub const fn whole(self) -> ChunkId {
         ChunkId::new(self.range, self.index)
+    }
+
+    /// The chunk whose turn it is when this one is done, in the same range: the other half of the smallest chunk that this one is, or is in,
+    /// the first half of; or the next one as it was read.
+    pub(crate) fn next(self) -> ChunkId {
+        let mut id = self;
+        while let Some(parent) = id.parent() {
+            match parent.halves() {
+                Some([first, second]) if first == id => return second,
+                _ => id = parent,
+            }
+        }
+        ChunkId::new(id.range, id.index + 1)
+    }
+
+    /// Whether this is `other`, or a part of it.
+    pub(crate) fn is_within(self, other: ChunkId) -> bool {
+        let keep = if other.depth == 0 { 0 } else { u32::MAX << (32 - u32::from(other.depth)) };
+        self.whole() == other.whole() && self.depth >= other.depth && self.path & keep == other.path
+    }
+
+    /// Whether the chunk was split off another.
+    pub const fn is_part(self) -> bool {
+        self.depth > 0
     }
 
     /// The chunk this is a half of.
@@ -161,6 +228,36 @@ mod tests {
             }
             prop_assert_eq!(id.to_string().parse(), Ok(id));
         }
+    }
+
+    proptest! {
+        #[test]
+        fn halves_have_every_row_once_and_in_order(rows in proptest::collection::vec("[a-z]{0,3}", 0..20), ends: bool) {
+            let text = rows.join("\n") + if ends { "\n" } else { "" };
+            match text.halves() {
+                None => prop_assert!(text.rows() < 2, "{:?}", text),
+                Some([first, second]) => {
+                    prop_assert_eq!(format!("{first}{second}"), text.clone());
+                    prop_assert!(first.rows() > 0 && second.rows() > 0);
+                    prop_assert_eq!(first.rows() + second.rows(), text.rows());
+                    prop_assert!(first.rows().abs_diff(second.rows()) <= 1);
+                }
+            }
+            match rows.halves() {
+                None => prop_assert!(rows.len() < 2),
+                Some(halves) => prop_assert!(halves.concat() == rows && halves.iter().all(|half| !half.is_empty())),
+            }
+        }
+    }
+
+    #[test]
+    fn behind_a_chunk_comes_the_next_one() {
+        let next = |id: &str| id.parse::<ChunkId>().unwrap().next().to_string();
+        let walk = ["2.1", "2.1/0", "2.1/1/0", "2.1/1/1/0", "2.1/1/1"].map(next);
+        assert_eq!(walk, ["2.2", "2.1/1", "2.1/1/1", "2.1/1/1/1", "2.2"]);
+        let within = |id: &str, other: &str| id.parse::<ChunkId>().unwrap().is_within(other.parse().unwrap());
+        assert!(within("2.1/0/1", "2.1") && within("2.1/0/1", "2.1/0") && within("2.1/0", "2.1/0"));
+        assert!(!within("2.1/0/1", "2.1/1") && !within("2.1/0", "2.1/0/0") && !within("2.2/0", "2.1"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Time as the engine sees it: real, or moved by hand in tests.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// An instant: microseconds since the run began, by a clock that never goes back.
@@ -21,7 +21,8 @@ impl Moment {
     }
 }
 
-type Wake = Box<dyn Fn() + Send>;
+/// Called with the present moment; says whether it wants to be called again.
+type Wake = Box<dyn Fn(Moment) -> bool + Send>;
 
 #[derive(Clone)]
 enum Kind {
@@ -83,11 +84,12 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         let Kind::Manual(manual) = &self.kind else { panic!("only a manual clock can be advanced") };
         manual.now.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
-        manual.wakes.lock().iter().for_each(|wake| wake());
+        let now = self.now();
+        manual.wakes.lock().retain(|wake| wake(now));
     }
 
-    /// Has `wake` called after each [`Clock::advance`].
-    pub(crate) fn on_advance(&self, wake: impl Fn() + Send + 'static) {
+    /// Has `wake` called after each [`Clock::advance`], for as long as it answers `true`.
+    pub(crate) fn on_advance(&self, wake: impl Fn(Moment) -> bool + Send + 'static) {
         if let Kind::Manual(manual) = &self.kind {
             manual.wakes.lock().push(Box::new(wake));
         }

@@ -26,7 +26,7 @@ use crate::definitions;
 use crate::engine::Orchestrator;
 use crate::fsm::{Definition, Role, Use, Vocabulary};
 use crate::sink::FileSink;
-use crate::source::postgres::{ChunkLimits, Compression, CopySource, Export, Session, Transcoder, Validator};
+use crate::source::postgres::{ChunkLimits, Compression, CopySource, Export, Field, Foreign, ReplaySource, Session, Transcoder, Validator};
 use std::sync::Arc;
 
 /// Connections by default at most: more rarely help and always cost the server.
@@ -101,6 +101,19 @@ pub fn orchestrator_of(source: CopySource, session: &Session, settings: &Setting
     Orchestrator::new(settings.definition.clone())
         .source(source)
         .optional_handler("validate", Validator::new(session.server()))
+        .handler("transform", transcoder)
+        .workers(settings.workers)
+        .memory_limit(settings.memory_limit)
+        .split_chunks()
+}
+
+/// A run of rows that an earlier one has set aside, through the same handlers; it lacks its sink and its dead letter, too. The rows have
+/// these columns ([`Export::fields`]); those that are not UTF-8 are `foreign`, if somebody knows.
+pub fn replay_of(source: ReplaySource, fields: &[Field], foreign: Option<Foreign>, settings: &Settings) -> Orchestrator<Batch> {
+    let transcoder = Transcoder::of_any(fields, foreign.clone(), settings.compression, settings.limits.bytes, settings.workers);
+    Orchestrator::new(settings.definition.clone())
+        .source(source)
+        .optional_handler("validate", Validator::of_any(foreign))
         .handler("transform", transcoder)
         .workers(settings.workers)
         .memory_limit(settings.memory_limit)

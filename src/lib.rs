@@ -88,6 +88,7 @@
 #[cfg(any(feature = "files", feature = "postgres"))]
 pub mod batch;
 pub mod budget;
+mod cgroup;
 pub mod chunk;
 #[cfg(unix)]
 pub mod claim;
@@ -111,9 +112,10 @@ pub mod processor;
 mod quantity;
 pub mod sink;
 pub mod source;
+mod sync;
 mod trouble;
 
-pub use chunk::{ChunkId, Payload};
+pub use chunk::{ChunkId, Halves, Payload};
 pub use engine::{Handle, Orchestrator, Outcome, RunError, RunReport, Running};
 pub use fsm::Definition;
 pub use journal::RowSum;

@@ -5,7 +5,7 @@
 
 use memmap2::MmapMut;
 use parking_lot::Mutex;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,10 +40,16 @@ impl DerefMut for Memory {
     }
 }
 
-/// Memory with something in its beginning, which goes back to its pool.
+/// Memory with something in its beginning, which goes back to its pool; or a part of that.
 pub struct Buffer {
+    whole: Arc<Whole>,
+    content: Range<usize>,
+    is_part: bool,
+}
+
+/// What the parts of a buffer share.
+struct Whole {
     memory: Memory,
-    length: usize,
     pool: Option<Pool>,
 }
 
@@ -51,33 +57,40 @@ impl Buffer {
     /// The first `length` bytes of `memory`, which belongs to `pool`.
     pub fn new(memory: Memory, length: usize, pool: &Pool) -> Buffer {
         debug_assert!(length <= memory.len());
-        Buffer { memory, length, pool: Some(pool.clone()) }
+        Buffer { whole: Arc::new(Whole { memory, pool: Some(pool.clone()) }), content: 0..length, is_part: false }
     }
 
     /// A copy of `bytes` with `padding` zeros behind it, which belongs to no pool.
     pub fn copy_of(bytes: &[u8], padding: usize) -> Buffer {
         let mut memory = Memory::of(bytes.len() + padding);
         memory[..bytes.len()].copy_from_slice(bytes);
-        Buffer { memory, length: bytes.len(), pool: None }
+        Buffer { whole: Arc::new(Whole { memory, pool: None }), content: 0..bytes.len(), is_part: false }
+    }
+
+    /// Two buffers that share this one's memory: what is before `at`, and what is from there on. The memory goes back when both are gone.
+    pub fn parted(&self, at: usize) -> [Buffer; 2] {
+        let at = self.content.start + at.min(self.content.len());
+        [self.content.start..at, at..self.content.end].map(|content| Buffer { whole: self.whole.clone(), content, is_part: true })
     }
 
     /// What is in it.
     pub fn bytes(&self) -> &[u8] {
-        &self.memory[..self.length]
+        &self.whole.memory[self.content.clone()]
     }
 
     /// What is in it and everything behind.
     pub fn padded(&self) -> &[u8] {
-        &self.memory
+        &self.whole.memory[self.content.start..]
     }
 
-    /// How much memory it takes: all of what has been used again and again, of other memory what was written to.
+    /// How much memory it takes: all of what has been used again and again, of other memory what was written to. Of a part, its share.
     pub fn resident_bytes(&self) -> usize {
-        if self.pool.as_ref().is_some_and(|pool| pool.keeps(&self.memory)) { self.memory.len() } else { self.length }
+        let Whole { memory, pool } = &*self.whole;
+        if !self.is_part && pool.as_ref().is_some_and(|pool| pool.keeps(memory)) { memory.len() } else { self.content.len() }
     }
 }
 
-impl Drop for Buffer {
+impl Drop for Whole {
     fn drop(&mut self) {
         if let Some(pool) = &self.pool {
             pool.give_back(std::mem::take(&mut self.memory));
@@ -150,5 +163,26 @@ impl Expansion {
         let seen = (output * 16).div_ceil(input.max(1)) + 1;
         let known = self.sixteenths.load(Ordering::Relaxed);
         self.sixteenths.store(if seen > known { seen } else { (known * 15 + seen) / 16 }, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_buffer_share_its_memory_until_both_are_gone() {
+        let pool = Pool::new(100, 1);
+        let mut memory = pool.take(10);
+        memory[..6].copy_from_slice(b"abcdef");
+        let whole = Buffer::new(memory, 6, &pool);
+        let [first, rest] = whole.parted(2);
+        let [second, third] = rest.parted(1);
+        drop((whole, rest, second));
+        assert_eq!((first.bytes(), third.bytes(), &third.padded()[..4]), (&b"ab"[..], &b"def"[..], &b"def\0"[..]));
+        drop(first);
+        assert_eq!(pool.inner.idle.lock().len(), 0);
+        drop(third);
+        assert_eq!(pool.inner.idle.lock().len(), 1);
     }
 }

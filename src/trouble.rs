@@ -1,8 +1,8 @@
 //! What goes wrong with a component, and how a run is told to stop.
 
+use crate::sync::atomic::{AtomicU8, Ordering};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What kind of trouble, which is what a program that started the run wants to know. The numbers are the command's exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]

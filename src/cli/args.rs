@@ -1,5 +1,6 @@
 //! What the command line looks like.
 
+use super::dlq::args::DlqArgs;
 use super::progress::When;
 use super::values::{duration, size};
 use crate::chunk::ChunkId;
@@ -64,6 +65,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Read an output again and compare it with its journal. Exit code 1 if something differs.
     Verify(VerifyArgs),
+    /// List, show, replay or drop rows that were set aside.
+    Dlq(DlqArgs),
     /// Check definitions and pipeline files; prints every finding with file, line and column.
     Check(CheckArgs),
     /// Draw a definition, with the figures of a run if there is a journal.
@@ -362,9 +365,14 @@ pub struct ExportArgs {
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = RowSecurityArg::Refuse)]
     pub row_security: RowSecurityArg,
 
-    /// What to do when the table has changed since an export was begun that is to be gone on with.
+    /// Which moment the rows are of, and what to do when the table has changed since an export was begun that is to be gone on with.
     #[arg(help_heading = "What is read", long, value_enum, default_value_t = Consistency::Snapshot, value_name = "MODE")]
     pub consistency: Consistency,
+
+    /// With --consistency keyset: the columns of the unique index that makes the ranges, separated by commas [default: the primary key,
+    /// else the smallest unique index that can].
+    #[arg(help_heading = "What is read", long, value_name = "COLUMNS")]
+    pub key: Option<String>,
 
     /// Stop, resumable, when the snapshot has been held for so long: it keeps the server from cleaning up.
     #[arg(help_heading = "What is read", long, value_name = "TIME", value_parser = duration)]
@@ -434,21 +442,21 @@ pub struct ExportArgs {
     #[arg(help_heading = "How it runs", long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub connections: Option<u16>,
 
-    /// How much data may be in memory; reading pauses at this mark.
-    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "32MiB")]
-    pub memory_limit: usize,
+    /// How much data may be in memory; reading pauses at this mark [default: 32MiB, or less where the control group has less].
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size)]
+    pub memory_limit: Option<usize>,
 
-    /// A chunk ends before it gets larger than this, as the server sends it.
-    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size, default_value = "256KiB")]
-    pub chunk_bytes: usize,
+    /// A chunk ends before it gets larger than this, as the server sends it [default: 256KiB, or less where memory is short].
+    #[arg(help_heading = "How it runs", long, value_name = "SIZE", value_parser = size)]
+    pub chunk_bytes: Option<usize>,
 
     /// A chunk has at most so many rows.
     #[arg(help_heading = "How it runs", long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub chunk_rows: Option<u64>,
 
-    /// Connect, plan, read one chunk, write nothing.
-    #[arg(help_heading = "How it runs", long)]
-    pub dry_run: bool,
+    /// Write nothing; say how it would be read, how much is to be expected, and what is at the target already. Reads one range to know.
+    #[arg(help_heading = "How it runs", long, visible_alias = "dry-run")]
+    pub plan: bool,
 
     /// Whether to show a live line.
     #[arg(help_heading = "What is told", long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
@@ -478,6 +486,7 @@ const EXPORT_EXAMPLES: &str = concat!(
   sluicegate export --table 'sales.*' --to 'dump/{schema}.{table}.jsonl.zst'
   sluicegate export --table events --where \"ts >= '2026-01-01'\" --to - | jq .id
   sluicegate export --query 'SELECT id, total FROM orders JOIN ...' --to totals.jsonl.gz
+  sluicegate export --table events --to events.jsonl.zst --consistency keyset --plan
   sluicegate export --table big --to 'parts/big-",
     lane_number!(),
     ".jsonl' --connections 8 --memory-limit 256MiB"
@@ -495,11 +504,15 @@ pub enum RowSecurityArg {
 pub enum Consistency {
     /// Refuse: everything in the output is what one snapshot shows.
     Snapshot,
+    /// Read ranges of a unique key, each in a short transaction of its own: no snapshot is held, and a table that is being written can be
+    /// gone on with. A row that does not change is there exactly once; rows in different ranges are of different moments.
+    Keyset,
     /// Go on: rows may be lost or doubled, and the exit code says so (3).
     Mixed,
 }
 
-fn mode(text: &str) -> Result<u32, String> {
+/// Reads `--mode`.
+pub fn mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| format!("`{text}` is no mode; write 600 or 644"))
 }
 

@@ -1,7 +1,8 @@
 //! How the command ends: exit codes, and errors as a person reads them.
 
-use crate::engine::{Outcome, RunError};
+use crate::engine::{Outcome, RunError, RunReport};
 use crate::trouble::{Trouble, TroubleKind};
+use serde_json::{Value, json};
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
@@ -83,6 +84,28 @@ impl Failure {
     /// What kind of trouble it is.
     pub fn kind(&self) -> TroubleKind {
         self.kind
+    }
+
+    /// For programs: what [`Failure::report`] tells people.
+    pub fn describe(&self) -> Value {
+        let mut causes = Vec::new();
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        json!({
+            "kind": self.kind, "exit_code": self.kind as u8, "message": self.error.to_string(),
+            "because": causes, "advice": self.advice,
+        })
+    }
+
+    /// What a run did until it failed.
+    pub fn run(&self) -> Option<&RunReport> {
+        match self.error.downcast_ref()? {
+            RunError::Failed { report, .. } => Some(report),
+            _ => None,
+        }
     }
 
     /// Prints it on standard error and gives the exit code.

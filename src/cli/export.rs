@@ -1,17 +1,17 @@
 //! `sluicegate export`: a Postgres table or query to JSON lines.
 
+mod fit;
+mod plan;
 mod report;
 mod resume;
 
-use super::args::{ExportArgs, Format, RowSecurityArg};
+use super::args::{Consistency, ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};
 use super::job::target::{Target, Targets};
 use super::job::{self, Created, Outputs, resume::Begin};
 use super::progress::Progress;
 use super::signals::Signals;
-use super::values::{show_count, show_size};
 use crate::claim::FileClaim;
-use crate::cli::out::outln;
 use crate::clock::Clock;
 use crate::definitions;
 use crate::engine::{GroupLimits, Patience, RunReport, Running};
@@ -20,8 +20,8 @@ use crate::fsm::Definition;
 use crate::journal::sqlite::RunRecord;
 use crate::sink::FileOptions;
 use crate::source::postgres::{
-    ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, NamePattern, ReadMode, Request, RowSecurity, Selection, Session,
-    identifier_list,
+    COPY_ROW, ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, KeyChoice, NamePattern, Request, RowSecurity, Selection,
+    Session, identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
 use serde_json::{Value, json};
@@ -66,25 +66,41 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let mut session = Session::open(&job.connector, job.row_security())?;
     let mut stalled = None;
     loop {
-        let mut done = 0;
+        let mut done = Done::default();
         match job.run(&mut session, &targets, &mut done) {
             // The server was restarted, or a new connection found the snapshot gone: under a new one it can go on, if the table is
             // proved to be the same. Only while that leads anywhere, and never where the first run came to nothing.
             Err(failure) if failure.kind() == TroubleKind::Unavailable && job.keeps_journals(&targets) => {
-                let tries = if done > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
+                let tries = if done.chunks > 0 { 0 } else { stalled.map_or(MOST_STALLED, |tries: u32| tries + 1) };
                 if tries >= MOST_STALLED {
-                    return Err(failure);
+                    return job.end(Err(failure), &done);
                 }
-                tracing::warn!("{failure}; going on under a new snapshot, if nothing has changed");
+                let how = if job.by_key() {
+                    "going on, and reading ranges that are half written again"
+                } else {
+                    "going on under a new snapshot, if nothing has changed"
+                };
+                tracing::warn!("{failure}; {how}");
                 drop(session);
                 std::thread::sleep(AFTER_STALLED * tries);
-                session = job.reopen()?;
+                session = match job.reopen() {
+                    Ok(session) => session,
+                    Err(failure) => return job.end(Err(failure), &done),
+                };
                 stalled = Some(tries);
                 job.starts_over = false;
             }
-            result => return result,
+            result => return job.end(result, &done),
         }
     }
+}
+
+/// What came of the tables so far, for a report.
+#[derive(Default)]
+struct Done {
+    /// Chunks that have come to their end.
+    chunks: u64,
+    reports: Vec<Value>,
 }
 
 fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
@@ -97,16 +113,8 @@ fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
 
 impl<'a> Job<'a> {
     fn new(args: &'a ExportArgs, targets: &Targets) -> Result<Job<'a>, Failure> {
-        let defaults = Settings::default();
-        let settings = Settings {
-            definition: definitions::chunk(),
-            limits: ChunkLimits { bytes: args.chunk_bytes, rows: args.chunk_rows.unwrap_or(u64::MAX) },
-            connections: args.connections.map_or(defaults.connections, usize::from),
-            workers: args.workers.map_or(defaults.workers, usize::from),
-            memory_limit: args.memory_limit,
-            compression: Compression::None,
-        };
-        check_memory(&settings)?;
+        let settings = fit::settings(args)?;
+        check_consistency(args)?;
         targets.check_folders()?;
         let settings = Settings { definition: definition(args.definition.as_deref())?, ..settings };
         let info = ConnInfo::parse(&args.from).map_err(|error| Failure::configuration(error.to_string()))?;
@@ -121,6 +129,11 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Whether ranges are read by key, each at a moment of its own.
+    fn by_key(&self) -> bool {
+        self.args.consistency == Consistency::Keyset
+    }
+
     /// A new session, as soon as the server has one, for as long as it is worth trying.
     fn reopen(&self) -> Result<Session, Failure> {
         let began = Instant::now();
@@ -132,38 +145,47 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Exports all tables under one snapshot. `done` counts chunks that have come to their end.
-    fn run(&self, session: &mut Session, targets: &Targets, done: &mut u64) -> Result<Exit, Failure> {
-        let exports = Export::plan(session, &selection(self.args)?, &self.request(targets)?)?;
+    /// Prints the reports, if they are wanted for programs: also of a run that failed.
+    fn end(&self, result: Result<Exit, Failure>, done: &Done) -> Result<Exit, Failure> {
+        if self.args.report == Format::Json && !(result.is_err() && done.reports.is_empty()) && !self.args.plan {
+            job::report::print_json(&done.reports, self.args.to == "-");
+        }
+        result
+    }
+
+    /// Exports all tables under one snapshot, or by key. `done` counts chunks that have come to their end.
+    fn run(&self, session: &mut Session, targets: &Targets, done: &mut Done) -> Result<Exit, Failure> {
+        let exports = self.outline(session, targets)?;
+        if self.by_key() {
+            session.release()?;
+        }
         let targets = targets.for_exports(&exports)?;
         self.check_paths(&targets, &exports)?;
-        if self.args.dry_run {
-            let plans = exports.into_iter().zip(&targets).map(|(export, target)| self.dry_run(session, &Arc::new(export), target));
-            let plans = plans.collect::<Result<Vec<_>, _>>()?;
-            if self.args.report == Format::Json {
-                outln!("{:#}", json!(plans));
-            }
-            return Ok(Exit::Complete);
+        if self.args.plan {
+            return plan::show(self, session, exports, &targets);
         }
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
             let outputs = self.outputs(&export, &target);
             let claims = outputs.claim()?;
-            let begin = resume::look(self, session, &mut export, &target)?;
+            let mut begin = resume::look(self, session, &mut export, &target)?;
+            if let Begin::GoOn(earlier) = &mut begin {
+                resume::check(self, &export, &target, earlier)?;
+            }
             if matches!(begin, Begin::Anew(_)) && !self.args.force {
                 // Of all tables before the first is read, which may take hours.
                 outputs.refuse_existing()?;
             }
+            export.cut_by_key(session)?;
             tables.push(Table { export: Arc::new(export), target, begin, claims });
         }
         let mixed = resume::prove(self, session, &mut tables)?;
         let mut exit = if mixed { Exit::DeadLetters } else { Exit::Complete };
-        let mut reports = Vec::new();
         for mut table in tables {
             // From here on the sink's own claim holds.
             table.claims.clear();
             if let Begin::Complete(earlier) = &table.begin {
-                reports.push(report::describe_complete(earlier, &table.export, &table.target));
+                done.reports.push(report::describe_complete(earlier, &table.export, &table.target));
                 if !self.args.quiet {
                     report::print_complete(earlier, &table.export, &table.target);
                 }
@@ -173,13 +195,15 @@ impl<'a> Job<'a> {
                 }
                 continue;
             }
-            let report = self.export(session, &table, mixed, done)?;
+            let report = self.export(session, &table, mixed, &mut done.chunks);
+            let report =
+                report.inspect_err(|failure| done.reports.push(report::describe_failure(failure, &table.export, &table.target)))?;
             exit = exit.and(report.outcome.into());
             if report.rows.cancelled > 0 {
                 // Nobody here cancels chunks: the definition lets them end so.
                 exit = exit.and(Exit::DeadLetters);
             }
-            reports.push(report::describe(&report, &table.export, &table.target, session));
+            done.reports.push(report::describe(&report, &table.export, &table.target, session));
             if self.args.report == Format::Text && !self.args.quiet {
                 report::print(&report, &table.export, &table.target, session);
             }
@@ -193,10 +217,23 @@ impl<'a> Job<'a> {
                 break;
             }
         }
-        if self.args.report == Format::Json {
-            job::report::print_json(&reports, self.args.to == "-");
-        }
         Ok(exit)
+    }
+
+    /// Looks up what is to be read. Under another snapshot, if a table was rewritten just now.
+    fn outline(&self, session: &mut Session, targets: &Targets) -> Result<Vec<Export>, Failure> {
+        let (selection, request) = (selection(self.args)?, self.request(targets)?);
+        let mut tries = 0;
+        loop {
+            match Export::outline(session, &selection, &request) {
+                Err(trouble) if trouble.is_passing() && tries < MOST_STALLED => {
+                    tracing::info!("{trouble}: taking another");
+                    tries += 1;
+                    *session = Session::open(&self.connector, self.row_security())?;
+                }
+                result => return Ok(result?),
+            }
+        }
     }
 
     /// Where a table's rows go.
@@ -261,13 +298,18 @@ impl<'a> Job<'a> {
 
     /// Whether a run that ends early can be gone on with.
     fn is_resumable(&self, table: &Table) -> bool {
-        self.journal(&table.target).is_some() && table.export.repeats_exactly()
+        self.journal(&table.target).is_some() && table.export.can_go_on()
     }
 
     fn request(&self, targets: &Targets) -> Result<Request, Failure> {
-        let names = |text: &String| identifier_list(text).map_err(|error| Failure::configuration(format!("--columns: {error}")));
+        let names = |flag: &str, text: &Option<String>| {
+            let wrong = |error| Failure::configuration(format!("{flag}: {error}"));
+            text.as_ref().map(|text| identifier_list(text).map_err(wrong)).transpose()
+        };
+        let key = KeyChoice { columns: names("--key", &self.args.key)? };
         Ok(Request {
-            columns: self.args.columns.as_ref().map(names).transpose()?,
+            key: self.by_key().then_some(key),
+            columns: names("--columns", &self.args.columns)?,
             filter: self.args.filter.clone(),
             limit: self.args.limit,
             order_by: self.args.order_by.clone(),
@@ -291,7 +333,7 @@ impl<'a> Job<'a> {
             _ => self.settings.limits,
         };
         let settings = Settings { limits, compression: self.compression(target), ..self.settings.clone() };
-        check_memory(&settings)?;
+        fit::check_memory(&settings)?;
         let mut source = CopySource::new(session, export.clone(), limits, settings.connections);
         if let Begin::GoOn(earlier) = begin {
             source = source.without(earlier.finished.keys().copied(), earlier.ended());
@@ -300,22 +342,22 @@ impl<'a> Job<'a> {
         let mut run = orchestrator_of(source, session, &settings)
             .patience(Patience { total: self.args.give_up_after, ..Patience::default() })
             .group(GroupLimits { bytes: self.args.checkpoint_bytes as u64, ..GroupLimits::default() })
-            .clock(clock.clone());
+            .clock(clock.clone())
+            .leave_parked_chunks();
         if let Some(attempts) = self.args.max_attempts {
             run = run.context("maxAttempts", attempts);
         }
         if self.args.unordered {
             run = run.unordered();
         }
-        tracing::info!(snapshot = session.snapshot().id, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
+        let snapshot = (!export.is_by_key()).then(|| &session.snapshot().id);
+        tracing::info!(snapshot, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
         let mut created = Created::default();
-        let outputs = self.outputs(export, target);
-        run = outputs.outlets(run, begin, &mut created)?;
         let record = self.record(session, export, target, limits, mixed);
-        run = outputs.journaled(run, begin, record, clock, &mut created)?;
+        run = self.outputs(export, target).attach(run, begin, record, clock, &mut created)?;
         if let Begin::GoOn(earlier) = begin {
             if !self.args.quiet {
-                eprintln!("{}: {}", export.shown(), job::resume::describe(earlier, export.ranges.len()));
+                eprintln!("{}: resuming: {}", export.shown(), job::resume::done(earlier, export.ranges.len()));
             }
             run = run.carry_over(earlier.carried());
         }
@@ -357,14 +399,15 @@ impl<'a> Job<'a> {
     fn record(&self, session: &Session, export: &Export, target: &Target, limits: ChunkLimits, mixed: bool) -> RunRecord {
         let mut settings = self.output_settings(export, target);
         settings["chunk"] = json!({ "bytes": limits.bytes, "rows": (limits.rows < u64::MAX).then_some(limits.rows) });
-        let mut snapshot = json!(session.snapshot());
-        if mixed {
+        settings["rows"] = json!({ "form": COPY_ROW, "columns": export.fields() });
+        let mut snapshot = (!export.is_by_key()).then(|| json!(session.snapshot()));
+        if let Some(snapshot) = snapshot.as_mut().filter(|_| mixed) {
             snapshot["mixed"] = true.into();
         }
         RunRecord {
             target: target.to_string(),
             source: json!({ "server": self.connector.info().identity(), "facts": session.server() }),
-            snapshot: Some(snapshot),
+            snapshot,
             plan: json!({
                 "read": export.mode, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows, "bytes": export.bytes,
                 "cut": export.cut,
@@ -379,33 +422,6 @@ impl<'a> Job<'a> {
             "identity": export.identity, "compression": self.compression(target), "ordered": !self.args.unordered, "format": "jsonl",
         })
     }
-
-    /// Says what would be done, and proves that it can be begun: connects a lane and reads one chunk.
-    fn dry_run(&self, session: &Session, export: &Arc<Export>, target: &Target) -> Result<Value, Failure> {
-        let source = CopySource::new(session, export.clone(), self.settings.limits, 1);
-        let sample = source.sample(self.settings.limits)?;
-        if self.args.report == Format::Json {
-            return Ok(json!({
-                "table": export.shown(), "target": target.to_string(), "files": target.files(export), "read": export.mode,
-                "columns": export.columns, "ranges": export.ranges.len(), "estimated_rows": export.estimated_rows,
-                "table_bytes": export.bytes, "snapshot": session.snapshot(), "first_chunk_rows": sample, "dry_run": true,
-            }));
-        }
-        let mode = match &export.mode {
-            ReadMode::Pages => {
-                format!("{} page ranges on up to {} connections", show_count(export.ranges.len() as u64), self.settings.connections)
-            }
-            ReadMode::OneLane { reason } => format!("one statement on one connection, because {reason}"),
-        };
-        let rows = export.estimated_rows.map_or("unknown".to_owned(), |rows| format!("about {}", show_count(rows)));
-        outln!("{} -> {target}", export.shown());
-        outln!("  columns: {}", export.columns.join(", "));
-        outln!("  rows: {rows}, {} of table", show_size(export.bytes));
-        outln!("  read by: {mode}");
-        outln!("  snapshot: {} at {}", session.snapshot().id, session.snapshot().lsn.as_deref().unwrap_or("an unknown position"));
-        outln!("  first chunk: {sample} rows; nothing was written");
-        Ok(Value::Null)
-    }
 }
 
 fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
@@ -413,16 +429,19 @@ fn definition(path: Option<&Path>) -> Result<Definition, Failure> {
     super::check::definition(path, Some(&vocabulary()))
 }
 
-/// Less than this, and the limit would be a promise that cannot be kept.
-fn check_memory(settings: &Settings) -> Result<(), Failure> {
-    let Settings { limits, connections, workers, memory_limit, .. } = settings;
-    let floor = settings.memory_floor();
-    if *memory_limit >= floor {
-        return Ok(());
+/// What does not go together with the way in which rows are to be read.
+fn check_consistency(args: &ExportArgs) -> Result<(), Failure> {
+    let refused = |why: &str| Err(Failure::configuration(why));
+    match args.consistency {
+        Consistency::Keyset if args.query.is_some() => refused("--consistency keyset needs the key of a table, and a query has none"),
+        Consistency::Keyset if args.unordered => refused(
+            "--unordered does not go with --consistency keyset: a range that was cut off could not be told apart in the output; leave it out",
+        ),
+        Consistency::Keyset if args.max_snapshot_age.is_some() => {
+            refused("--max-snapshot-age: --consistency keyset holds no snapshot; leave it out")
+        }
+        Consistency::Keyset => Ok(()),
+        _ if args.key.is_some() => refused("--key makes ranges for --consistency keyset; give that as well"),
+        _ => Ok(()),
     }
-    let (limit, floor, chunk) = (show_size(*memory_limit as u64), show_size(floor as u64), show_size(limits.bytes as u64));
-    Err(Failure::configuration(format!(
-        "--memory-limit {limit} is less than the {floor} that {connections} connections, {workers} workers and chunks of {chunk} need; \
-         allow more, or take fewer connections and workers or smaller chunks"
-    )))
 }

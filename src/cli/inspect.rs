@@ -2,7 +2,7 @@
 
 mod audit;
 mod summary;
-mod table;
+pub(in crate::cli) mod table;
 
 use super::args::{InspectArgs, InspectCommand, ListFormat, TransitionArgs};
 use super::exit::{Exit, Failure};
@@ -10,8 +10,8 @@ use super::values::{show_count, show_duration};
 use crate::chunk::ChunkId;
 use crate::cli::out::outln;
 use crate::fsm::{CompileOptions, Definition, compile};
-use crate::journal::ChunkRows;
 use crate::journal::sqlite::query::{ChunkRow, Reader, TransitionFilter, TransitionRow};
+use crate::journal::{ChunkRows, SPLIT_STATE};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use table::{Cell, Table};
 
@@ -44,7 +44,7 @@ fn known_state(reader: &Reader, state: &str) -> Result<(), Failure> {
     let runs = reader.runs()?;
     let definition = runs.last().and_then(|run| serde_json::from_str::<Definition>(&run.definition).ok());
     let Some(machine) = definition.and_then(|definition| compile(definition, &CompileOptions::default()).ok()) else { return Ok(()) };
-    let names: Vec<&str> = machine.states().map(|id| machine.state_name(id)).collect();
+    let names: Vec<&str> = machine.states().map(|id| machine.state_name(id)).chain([SPLIT_STATE]).collect();
     if names.contains(&state) {
         return Ok(());
     }
@@ -104,6 +104,9 @@ fn chunk(args: &InspectArgs, reader: &Reader, id: ChunkId) -> Result<Exit, Failu
     outln!("chunk {} from {}, {} rows, now in `{}`", row.chunk, row.origin, show_count(row.rows.unsigned_abs()), row.state);
     if let Some(ChunkRows { written, filtered, dead_lettered, cancelled }) = row.rows_by_end {
         outln!("  rows: {written} written, {filtered} filtered, {dead_lettered} dead-lettered, {cancelled} cancelled");
+    }
+    if let Some([first, second]) = id.halves().filter(|_| row.is_split()) {
+        outln!("  goes on as {first} and {second}");
     }
     if let (Some(at), Some(bytes), Some(digest)) = (row.output_at, row.output_bytes, &row.digest) {
         outln!("  output: bytes {at} to {}, digest {digest}", at + bytes);

@@ -2,8 +2,11 @@
 
 mod args;
 mod check;
+mod dlq;
 mod exit;
 mod export;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod inspect;
 mod job;
@@ -31,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Dlq(args) => dlq::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Simulate(args) => simulate::run(&args),

@@ -5,8 +5,16 @@ use std::io::{ErrorKind, Write};
 
 /// Prints a line. If nobody reads any more, the program ends as the signal would have it, like any other Unix tool.
 pub fn line(text: Arguments<'_>) {
-    let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_fmt(text).and_then(|()| out.write_all(b"\n")) {
+    end_unless_written(std::io::stdout().lock(), |out| out.write_fmt(text).and_then(|()| out.write_all(b"\n")));
+}
+
+/// Prints bytes, which need not be text.
+pub fn bytes(bytes: &[u8]) {
+    end_unless_written(std::io::stdout().lock(), |out| out.write_all(bytes));
+}
+
+fn end_unless_written<W: Write>(mut out: W, write: impl FnOnce(&mut W) -> std::io::Result<()>) {
+    if let Err(error) = write(&mut out) {
         if error.kind() == ErrorKind::BrokenPipe {
             let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
         }

@@ -174,9 +174,12 @@ impl<'a> Job<'a> {
         if matches!(begin, Begin::Anew(_)) && !self.args.force {
             outputs.refuse_existing()?;
         }
+        if let (Begin::GoOn(earlier), Some(journal)) = (&begin, &outputs.journal) {
+            resume::verify_output(journal, &outputs.files, earlier)?;
+        }
         // From here on the sink's own claim holds.
         drop(claims);
-        let report = self.go(&outputs, &begin)?;
+        let report = self.go(&outputs, &begin).inspect_err(|failure| self.tell_failure(failure, &outputs))?;
         let mut exit = Exit::from(report.outcome);
         if report.rows.cancelled > 0 {
             exit = exit.and(Exit::DeadLetters);
@@ -195,16 +198,15 @@ impl<'a> Job<'a> {
             source = source.without(earlier.finished.keys().copied(), earlier.ended());
         }
         let clock = Clock::real();
-        let mut run = self.plan.orchestrator(source).clock(clock.clone());
+        let mut run = self.plan.orchestrator(source).clock(clock.clone()).leave_parked_chunks();
         if let Some(bytes) = self.pipeline.model().checkpoint.bytes {
             run = run.group(GroupLimits { bytes: bytes.0 as u64, ..GroupLimits::default() });
         }
         let mut created = Created::default();
-        run = outputs.outlets(run, begin, &mut created)?;
-        run = outputs.journaled(run, begin, self.record(outputs, limits), clock, &mut created)?;
+        run = outputs.attach(run, begin, self.record(outputs, limits), clock, &mut created)?;
         if let Begin::GoOn(earlier) = begin {
             if !self.args.quiet {
-                eprintln!("{}: {}", self.shown(), resume::describe(earlier, self.plan.files().ranges().len()));
+                eprintln!("{}: resuming: {}", self.shown(), resume::done(earlier, self.plan.files().ranges().len()));
             }
             run = run.carry_over(earlier.carried());
         }
@@ -266,6 +268,7 @@ impl<'a> Job<'a> {
     fn record(&self, outputs: &Outputs, limits: ChunkLimits) -> RunRecord {
         let mut settings = self.output_settings();
         settings["chunk"] = json!({ "bytes": limits.bytes, "rows": (limits.rows < u64::MAX).then_some(limits.rows) });
+        settings["rows"] = json!({ "form": self.plan.form() });
         settings["rows_are_lines"] = self.plan.writes_lines().into();
         settings["head_bytes"] = outputs.head.len().into();
         let files = self.plan.files();
@@ -325,6 +328,17 @@ impl<'a> Job<'a> {
             );
         }
         if rows.dead_lettered + rows.cancelled > 0 { Exit::DeadLetters } else { Exit::Complete }
+    }
+
+    /// Programs get a report of a run that failed, too.
+    fn tell_failure(&self, failure: &Failure, outputs: &Outputs) {
+        if self.args.report == Format::Json {
+            let told = json!({
+                "source": self.shown(), "target": self.target.to_string(), "files": outputs.files,
+                "failure": failure.describe(), "run": failure.run(),
+            });
+            report::print_json(&[told], self.target.is_stream());
+        }
     }
 
     fn tell(&self, report: &RunReport, outputs: &Outputs) {

@@ -7,7 +7,7 @@ use super::lifecycle::{Begun, Cell, Next, Notebook};
 use super::order::{Length, Order};
 use super::patience::{Patience, Waiting};
 use super::registry::Role;
-use super::shared::{Back, Shared};
+use super::shared::{Back, Command, Shared};
 use super::worker::{Routes, contained, panic_message};
 use crate::budget::Hold;
 use crate::chunk::{ChunkId, Payload};
@@ -15,8 +15,8 @@ use crate::clock::Moment;
 use crate::journal::{Entry, Placed};
 use crate::processor::{HandlerError, Rejected};
 use crate::sink::{Delivery, Position, Sink, SinkError, Written};
+use crate::sync::{Receiver, RecvTimeoutError};
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(super) enum ToCommitter<P> {
     Ready(Arc<Cell<P>>),
     /// The chunk has ended elsewhere: its turn passes.
     Ended(Arc<Cell<P>>),
+    /// The chunk has ended in favour of its halves: they have its turn.
+    Split { part: u32, id: ChunkId },
     /// How many chunks a range has.
     Range { part: u32, range: u32, length: Length },
     /// The chunk is left as it is in this run.
@@ -130,7 +132,9 @@ impl<P: Payload> Committer<P> {
     pub fn run(mut self) {
         let shared = self.shared.clone();
         match catch_unwind(AssertUnwindSafe(|| self.serve())) {
-            Ok(Ok(()) | Err(Halt::StopNow)) => {}
+            Ok(Ok(())) => {}
+            // Also where a stop met a component in trouble: nobody else knows that nothing more will be written.
+            Ok(Err(Halt::StopNow)) => drop(shared.back.send(Back::Command(Command::StopNow))),
             Ok(Err(Halt::Trouble(trouble))) => drop(shared.back.send(Back::Failed(trouble))),
             Err(panic) => drop(shared.back.send(Back::Panicked(panic_message(panic.as_ref())))),
         }
@@ -144,6 +148,7 @@ impl<P: Payload> Committer<P> {
                     self.order.pass(cell.part, cell.id);
                     self.pending.ended.push(cell);
                 }
+                ToCommitter::Split { part, id } => self.order.split(part, id),
                 ToCommitter::Range { part, range, length } => self.order.range(part, range, length),
                 ToCommitter::Left { part, id } => self.order.block(part, id),
                 ToCommitter::ReadingEnded => {
@@ -188,7 +193,7 @@ impl<P: Payload> Committer<P> {
     /// Nothing will come any more but what flushing lets go on.
     fn holds_all_that_is_left(&self) -> bool {
         let here = self.pending.chunks();
-        self.pending.reading_ended && here > 0 && self.shared.budget.status().chunks == here
+        self.pending.reading_ended && here > 0 && self.shared.budget.status().chunks <= here
     }
 
     fn write_what_is_due(&mut self) -> Result<(), Halt> {
@@ -222,6 +227,15 @@ impl<P: Payload> Committer<P> {
                 self.pending.group.push(cell);
             }
             Err(error) => {
+                let mut life = cell.life.lock();
+                if let Some(halves) = life.halves(&cell, &self.shared, &error) {
+                    let halves = life.split(&cell, &self.shared, &mut self.book, &error, halves);
+                    self.shared.journal.record(&mut self.book.entries);
+                    drop(life);
+                    self.routes.split(&self.shared, &cell, halves);
+                    return Ok(());
+                }
+                drop(life);
                 self.tell(cell, Err(error));
                 self.shared.journal.record(&mut self.book.entries);
                 self.send_on();
@@ -331,7 +345,8 @@ impl<P: Payload> Committer<P> {
         tracing::debug!(?took, "checkpoint");
         let ended = std::mem::take(&mut self.pending.ended);
         if !ended.is_empty() {
-            self.shared.settle(&ended);
+            let freed = self.shared.settle(&ended);
+            freed.into_iter().for_each(|part| self.routes.set_going(&self.shared, part));
         }
         self.write_what_is_due()
     }
@@ -345,7 +360,7 @@ impl<P: Payload> Committer<P> {
     /// Sends chunks on to others, now that the journal has how they came here.
     fn send_on(&mut self) {
         for (cell, next) in std::mem::take(&mut self.pending.onward) {
-            self.routes.dispatch(cell, next);
+            self.routes.pass_on(&self.shared, cell, next);
         }
     }
 
@@ -361,7 +376,7 @@ impl<P: Payload> Committer<P> {
                 self.order.pass(cell.part, cell.id);
                 self.pending.ended.push(cell);
             }
-            Next::Work | Next::Wait => self.pending.onward.push((cell, next)),
+            Next::Work | Next::Wait | Next::Park => self.pending.onward.push((cell, next)),
         }
     }
 

@@ -9,11 +9,11 @@ use super::run_state::RunState;
 use super::shared::{Back, Command, Due, Shared};
 use super::worker::{Job, Routes, Worker};
 use crate::budget::Hold;
-use crate::chunk::Payload;
+use crate::chunk::{ChunkId, Payload};
 use crate::journal::Entry;
+use crate::sync::{Receiver, thread};
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::Receiver;
-use serde_json::Map;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,38 @@ enum Happening<P> {
     Time,
 }
 
+/// Chunks that were left because only an outside event could move them.
+#[derive(Default)]
+pub(super) struct Parked {
+    shown: Vec<String>,
+    count: u64,
+}
+
+impl Parked {
+    /// So many are named.
+    const SHOWN: usize = 5;
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn add(&mut self, chunk: ChunkId, state: String) {
+        self.count += 1;
+        if self.shown.len() < Parked::SHOWN {
+            self.shown.push(format!("{chunk} in `{state}`"));
+        }
+    }
+
+    /// Why the run stopped, if it did for them.
+    pub fn reason(&self) -> Option<String> {
+        let more = self.count - self.shown.len() as u64;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (chunks, wait) = if self.count == 1 { ("chunk", "waits") } else { ("chunks", "wait") };
+        (self.count > 0)
+            .then(|| format!("{} {chunks} {wait} for an event that nobody can send here: {}{more}", self.count, self.shown.join(", ")))
+    }
+}
+
 pub(super) struct Conductor<P> {
     pub shared: Arc<Shared<P>>,
     pub back: Receiver<Back<P>>,
@@ -36,6 +68,7 @@ pub(super) struct Conductor<P> {
     /// Where a replacement for a lost worker takes its chunks from.
     pub queue: Receiver<Job<P>>,
     pub workers: u32,
+    pub ordered: bool,
     pub run: RunState,
     pub guard: Guard,
     pub open_lanes: usize,
@@ -52,6 +85,7 @@ pub(super) struct Progress {
     left_behind: u32,
     next_worker: u32,
     cancelled: bool,
+    pub parked: Parked,
     pub failure: Option<Trouble>,
 }
 
@@ -80,7 +114,8 @@ impl<P: Payload> Conductor<P> {
 
     fn is_over(&self) -> bool {
         let stopped = self.shared.stop.is_now();
-        let drained = self.state.reading_ended && self.shared.in_flight.is_empty() && self.shared.stop.is_draining();
+        let is_to_end = self.shared.stop.is_draining() || !self.state.parked.is_empty();
+        let drained = self.state.reading_ended && self.shared.in_flight.is_empty() && is_to_end;
         self.state.finished || self.state.failure.is_some() || stopped || drained
     }
 
@@ -98,7 +133,8 @@ impl<P: Payload> Conductor<P> {
         match back {
             Back::LaneEnded => self.open_lanes -= 1,
             Back::Settled | Back::Wake => {}
-            Back::Left(cells) => self.shared.in_flight.remove(&cells),
+            Back::Left(cells) => self.leave(&cells),
+            Back::Parked(cell) => self.leave_parked(cell),
             Back::Returned => self.state.left_behind -= 1,
             Back::Watched { cell, invocation, cancel, result } => {
                 let next = cell.watched(&self.shared, &mut self.book, invocation, &cancel, result);
@@ -135,12 +171,45 @@ impl<P: Payload> Conductor<P> {
             }
             Command::CancelRun => self.cancel_run(),
             Command::Send { chunk, event, payload } => {
-                if let Some(cell) = self.shared.in_flight.get(chunk) {
-                    let next = cell.send(&self.shared, &mut self.book, &event, payload);
-                    self.forward(cell, next);
-                }
+                self.send(&self.shared.in_flight.within(chunk), &event, &payload);
             }
         }
+    }
+
+    fn send(&mut self, cells: &[Arc<Cell<P>>], event: &str, payload: &Map<String, Value>) {
+        for cell in cells {
+            match cell.send(&self.shared, &mut self.book, event, payload) {
+                Some(next) => self.forward(cell.clone(), next),
+                None => self.send(&self.shared.in_flight.within(cell.id), event, payload),
+            }
+        }
+    }
+
+    /// These keep their state for the next run.
+    fn leave(&mut self, cells: &[Arc<Cell<P>>]) {
+        self.shared.in_flight.remove(cells);
+        for part in Shared::hand_over(cells) {
+            self.routes.set_going(&self.shared, part);
+        }
+    }
+
+    /// Nobody will ever move this chunk in this run, nor, in an ordered one, what is behind it.
+    fn leave_parked(&mut self, cell: Arc<Cell<P>>) {
+        let life = cell.life.lock();
+        if !life.is_parked() {
+            return;
+        }
+        let state = self.shared.machine.state_name(life.state()).to_owned();
+        drop(life);
+        self.state.parked.add(cell.id, state);
+        if self.ordered {
+            self.shared.stop.drain();
+            self.shared.budget.close();
+            self.transition("DRAIN", Some("a chunk waits for an event that nobody can send"));
+        }
+        let (part, id) = (cell.part, cell.id);
+        self.leave(&[cell]);
+        let _ = self.routes.committer.send(ToCommitter::Left { part, id });
     }
 
     fn cancel_run(&mut self) {
@@ -148,10 +217,7 @@ impl<P: Payload> Conductor<P> {
         self.shared.stop.drain();
         self.shared.budget.close();
         self.transition("DRAIN", Some("cancel requested"));
-        for cell in self.shared.in_flight.all() {
-            let next = cell.send(&self.shared, &mut self.book, "CANCEL", Map::new());
-            self.forward(cell, next);
-        }
+        self.send(&self.shared.in_flight.all(), "CANCEL", &Map::new());
     }
 
     /// Sends a chunk on after a step that was made here, and replaces the workers that the step left behind.
@@ -168,12 +234,12 @@ impl<P: Payload> Conductor<P> {
         }
         // Before anybody else can move it: the journal has a chunk's transitions in their order.
         self.shared.journal.record(&mut self.book.entries);
-        self.routes.dispatch(cell, next);
+        self.routes.pass_on(&self.shared, cell, next);
     }
 
     fn spawn_worker(&self, number: u32) {
         let worker = Worker { number, queue: self.queue.clone(), routes: self.routes.clone(), shared: self.shared.clone() };
-        std::thread::spawn(move || worker.run());
+        thread::spawn(move || worker.run());
     }
 
     fn fire_timers(&mut self) {
@@ -188,8 +254,7 @@ impl<P: Payload> Conductor<P> {
     }
 
     fn look_at_memory(&mut self) {
-        let now = self.shared.clock.now();
-        if let Some(verdict) = self.guard.look(now) {
+        if let Some(verdict) = self.guard.look() {
             self.shared.budget.hold(Hold::Resident, verdict.is_short);
             if let Some(warning) = verdict.warning {
                 tracing::warn!("{warning}");
@@ -254,6 +319,8 @@ impl<P: Payload> Conductor<P> {
         }
         if self.shared.stop.is_draining() {
             self.leave_who_waits_long();
+        } else if !self.state.parked.is_empty() {
+            // What else is in flight goes on to its end; then the run does.
         } else if self.shared.in_flight.is_empty() {
             // Before the outputs get their final names: a file that has one is complete.
             let rows = self.shared.metrics.rows();
@@ -270,10 +337,10 @@ impl<P: Payload> Conductor<P> {
     fn leave_who_waits_long(&mut self) {
         let limit = self.shared.clock.now().after(DRAIN_PATIENCE);
         let waiting: Vec<_> = self.shared.in_flight.all().into_iter().filter(|cell| cell.life.lock().waits_beyond(limit)).collect();
-        self.shared.in_flight.remove(&waiting);
-        for cell in waiting {
+        for cell in &waiting {
             let _ = self.routes.committer.send(ToCommitter::Left { part: cell.part, id: cell.id });
         }
+        self.leave(&waiting);
     }
 
     /// The run's last transition.
@@ -284,7 +351,7 @@ impl<P: Payload> Conductor<P> {
             (None, false, true) => "CANCEL",
             (None, false, false) => "STOP",
         };
-        let reason = self.state.failure.as_ref().map(Trouble::chain);
+        let reason = self.state.failure.as_ref().map(Trouble::chain).or_else(|| self.state.parked.reason());
         self.transition(event, reason.as_deref());
         self.shared.journal.record(&mut self.book.entries);
     }

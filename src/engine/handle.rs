@@ -5,8 +5,7 @@ use super::resident::Resident;
 use super::run_state::RunStatus;
 use super::shared::{Back, Command, Shared, TransitionEvent};
 use crate::chunk::{ChunkId, Payload};
-use crossbeam_channel::{Receiver, bounded};
-use parking_lot::RwLock;
+use crate::sync::{Receiver, RwLock, bounded};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -99,12 +98,12 @@ impl Handle {
         self.inner.command(Command::CancelRun);
     }
 
-    /// Sends `CANCEL` to one chunk.
+    /// Sends `CANCEL` to one chunk; to all parts of one that was split.
     pub fn cancel_chunk(&self, chunk: ChunkId) {
         self.send(chunk, "CANCEL", Map::new());
     }
 
-    /// Sends an event of the definition to one chunk. A chunk that is not in flight, or does not know the event in its state, ignores it.
+    /// Sends an event of the definition to one chunk; to all parts of one that was split. A chunk that is not in flight, or does not know the event in its state, ignores it.
     /// While a sink is at the chunk, the event waits for the outcome.
     pub fn send(&self, chunk: ChunkId, event: impl Into<String>, payload: Map<String, Value>) {
         self.inner.command(Command::Send { chunk, event: event.into(), payload });

@@ -2,19 +2,23 @@
 
 mod account;
 mod invocations;
+mod split;
 mod steps;
 
+pub(super) use split::Splitting;
+
+use super::family::Family;
 use super::registry::Role;
 use super::shared::Shared;
 use super::timers::TimerKey;
-use crate::budget::Permit;
+use crate::budget::{Permit, Place, SharedBytes};
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Moment;
 use crate::fsm::{Effects, EventId, Instance, InvocationId, Machine, StateId, Status, StepError, TimerId};
 use crate::journal::{ChunkRows, Entry, Placed, RECOVERED};
 use crate::processor::{CancelToken, HandlerError, Rejected};
 use crate::source::Incoming;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,6 +32,10 @@ pub(super) struct Cell<P> {
     pub origin: Arc<str>,
     /// Rows it had when it was read.
     pub rows: u64,
+    /// And bytes.
+    pub bytes: u64,
+    /// What it belongs to if it is a part of a chunk that was split.
+    pub family: Option<Arc<Family<P>>>,
     pub life: Mutex<Life<P>>,
 }
 
@@ -35,7 +43,13 @@ pub(super) struct Cell<P> {
 pub(super) struct Life<P> {
     instance: Instance,
     pub payload: Option<Arc<P>>,
+    /// Its payload as it was read, where that is kept.
+    as_read: Option<Arc<P>>,
+    /// Whether a handler has made another payload of it.
+    changed: bool,
     permit: Option<Permit>,
+    /// Of a part that has ended: its place, for another one.
+    place: Option<Place>,
     /// When it entered its present state.
     entered: Moment,
     /// How many transitions it has made.
@@ -54,9 +68,14 @@ pub(super) struct Life<P> {
     deferred: VecDeque<Deferred>,
     /// Handlers that were left behind and have not returned: they still see the payload.
     abandoned: u32,
+    /// Of a chunk that was split: what these look at.
+    left_over: Option<Arc<SharedBytes>>,
     end_is_told: bool,
+    /// It has ended in favour of its halves.
+    is_split: bool,
     pub rows: ChunkRows,
     pub rejected: Vec<Rejected>,
+    /// The first ones and the latest.
     pub errors: Vec<HandlerError>,
     /// What the sink took.
     pub placed: Placed,
@@ -94,6 +113,8 @@ pub(super) enum Next {
     Commit,
     /// Nothing: somebody is still at it, or a timer or an outside event will come.
     Wait,
+    /// Nothing, and only an outside event can change that.
+    Park,
     /// It has come to an end.
     Final,
 }
@@ -130,7 +151,12 @@ impl<P: Payload> Cell<P> {
     ///
     /// # Errors
     /// When the definition's first step does not come to an end.
-    pub fn start(incoming: Incoming<P>, shared: &Shared<P>, book: &mut Notebook) -> Result<Arc<Cell<P>>, StepError> {
+    fn start(
+        incoming: Incoming<P>,
+        family: Option<Arc<Family<P>>>,
+        shared: &Shared<P>,
+        book: &mut Notebook,
+    ) -> Result<Arc<Cell<P>>, StepError> {
         let Incoming { id, part, origin, payload, permit } = incoming;
         let now = shared.clock.now();
         book.moves.clear();
@@ -141,11 +167,15 @@ impl<P: Payload> Cell<P> {
             shared.machine.context_slot(key).into_iter().for_each(|slot| context.set(slot, value));
         }
         let instance = shared.machine.start(context, &mut stage, &mut book.effects)?;
-        let rows = payload.rows();
+        let (rows, bytes) = (payload.rows(), payload.bytes() as u64);
+        let payload = Arc::new(payload);
         let life = Life {
             instance,
-            payload: Some(Arc::new(payload)),
+            as_read: shared.splitting.as_ref().filter(|splitting| splitting.keeps_as_read).map(|_| payload.clone()),
+            payload: Some(payload),
+            changed: false,
             permit: Some(permit),
+            place: None,
             entered: now,
             seq: 0,
             metered: (0, 0),
@@ -156,13 +186,15 @@ impl<P: Payload> Cell<P> {
             starts: Vec::new(),
             deferred: VecDeque::new(),
             abandoned: 0,
+            left_over: None,
             end_is_told: false,
+            is_split: false,
             rows: ChunkRows::default(),
             rejected: Vec::new(),
             errors: Vec::new(),
             placed: Placed::default(),
         };
-        let cell = Arc::new(Cell { id, part, origin, rows, life: Mutex::new(life) });
+        let cell = Arc::new(Cell { id, part, origin, rows, bytes, family, life: Mutex::new(life) });
         let mut life = cell.life.lock();
         let first = book.moves.first().map_or(life.instance.state(), |(from, ..)| *from);
         let left_in = recovered.map(|recovered| recovered.left_in);
@@ -173,15 +205,18 @@ impl<P: Payload> Cell<P> {
         Ok(cell)
     }
 
-    /// Sends an outside event to the chunk.
-    pub fn send(self: &Arc<Self>, shared: &Shared<P>, book: &mut Notebook, name: &str, payload: Map<String, Value>) -> Next {
+    /// Sends an outside event to the chunk. `None` if it was split meanwhile: its halves are in flight instead.
+    pub fn send(self: &Arc<Self>, shared: &Shared<P>, book: &mut Notebook, name: &str, payload: &Map<String, Value>) -> Option<Next> {
         let mut life = self.life.lock();
-        if life.is_committing() {
-            life.deferred.push_back(Deferred::Event(name.to_owned(), payload));
-        } else {
-            life.outside(self, shared, book, name, &payload);
+        if life.is_split {
+            return None;
         }
-        life.next(shared)
+        if life.is_committing() {
+            life.deferred.push_back(Deferred::Event(name.to_owned(), payload.clone()));
+        } else {
+            life.outside(self, shared, book, name, payload);
+        }
+        Some(life.next(shared))
     }
 
     /// A timer of the chunk has fallen due.
@@ -243,6 +278,17 @@ impl<P: Payload> Cell<P> {
     }
 }
 
+/// So many errors of one chunk are kept: half of them the first ones, half of them the latest. One that is tried for ever must not grow.
+const KEPT_ERRORS: usize = 16;
+
+/// Keeps an error with those before.
+pub(super) fn remember<E>(errors: &mut Vec<E>, error: E) {
+    if errors.len() == KEPT_ERRORS {
+        errors.remove(KEPT_ERRORS / 2);
+    }
+    errors.push(error);
+}
+
 /// Counts one more start of `invocation`.
 fn count(starts: &mut Vec<(InvocationId, u32)>, invocation: InvocationId) -> u32 {
     if let Some((_, count)) = starts.iter_mut().find(|(started, _)| *started == invocation) {
@@ -274,6 +320,9 @@ impl<P: Payload> Life<P> {
         if self.instance.status() != Status::Active {
             return if std::mem::replace(&mut self.end_is_told, true) { Next::Wait } else { Next::Final };
         }
+        if self.is_parked() {
+            return Next::Park;
+        }
         match &mut self.running {
             Some(running) if running.progress == Progress::New => {
                 running.progress = Progress::Queued;
@@ -286,6 +335,21 @@ impl<P: Payload> Life<P> {
     /// Whether nothing will move it before `limit`: no handler is at it, and no timer is due by then.
     pub fn waits_beyond(&self, limit: Moment) -> bool {
         let soon = self.armed.iter().any(|(_, key)| key.due() <= limit);
-        self.running.is_none() && self.watching.is_empty() && !soon && self.instance.status() == Status::Active
+        self.running.is_none() && self.watching.is_empty() && !soon && self.is_alive()
+    }
+
+    /// Whether only an outside event can move it: no handler is at it, and no timer is armed.
+    pub fn is_parked(&self) -> bool {
+        self.running.is_none() && self.watching.is_empty() && self.armed.is_empty() && self.is_alive()
+    }
+
+    /// Whether it has not come to an end.
+    fn is_alive(&self) -> bool {
+        self.instance.status() == Status::Active && !self.is_split
+    }
+
+    /// The state it is in.
+    pub fn state(&self) -> StateId {
+        self.instance.state()
     }
 }

@@ -3,13 +3,13 @@
 use super::resident::Resident;
 use crate::budget::{BudgetStatus, Hold};
 use crate::fsm::{EventId, Machine, StateId};
-use crate::journal::RowSum;
+use crate::journal::{RowSum, SPLIT, SPLIT_STATE};
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Digits that histograms keep: 1 %.
@@ -24,6 +24,8 @@ pub(super) struct Metrics {
 struct Inner {
     states: Vec<StateCounters>,
     transitions: HashMap<(Option<StateId>, StateId, EventId), u64>,
+    /// Chunks that were split, by the state they were in.
+    splits: BTreeMap<StateId, u64>,
     retries: u64,
     errors: u64,
     checkpoints: Histogram<u64>,
@@ -78,6 +80,7 @@ impl Metrics {
         let inner = Inner {
             states: machine.states().map(state).collect(),
             transitions: HashMap::new(),
+            splits: BTreeMap::new(),
             retries: 0,
             errors: 0,
             checkpoints: histogram(),
@@ -107,6 +110,19 @@ impl Metrics {
         entered.entered += 1;
         inner.errors += u64::from(step.error);
         *inner.transitions.entry((step.from, step.to, step.event)).or_default() += 1;
+    }
+
+    /// A chunk ended in favour of its halves: it was in `from` for so long, and counted for so many rows and bytes there.
+    pub fn split(&self, from: StateId, in_state: Duration, before: (u64, u64)) {
+        let inner = &mut *self.inner.lock();
+        let left = &mut inner.states[from.index()];
+        left.chunks -= 1;
+        left.rows -= before.0;
+        left.bytes -= before.1;
+        left.errors += 1;
+        record(&mut left.durations, in_state);
+        inner.errors += 1;
+        *inner.splits.entry(from).or_default() += 1;
     }
 
     pub fn settled(&self, rows: &crate::journal::ChunkRows, bytes: u64) {
@@ -160,7 +176,14 @@ impl Metrics {
                     event: self.machine.event_name(event).to_owned(),
                     count,
                 })
+                .chain(inner.splits.iter().map(|(from, count)| TransitionMetrics {
+                    from: Some(name(*from)),
+                    to: SPLIT_STATE.to_owned(),
+                    event: SPLIT.to_owned(),
+                    count: *count,
+                }))
                 .collect(),
+            chunks_split: inner.splits.values().sum(),
             rows: inner.rows,
             rows_admitted: inner.rows_admitted,
             rows_carried_over: inner.rows_carried_over,
@@ -219,8 +242,10 @@ pub struct MetricsSnapshot {
     pub rows_carried_over: u64,
     /// Bytes in and out.
     pub bytes: Bytes,
-    /// Chunks in a final state.
+    /// Chunks in a final state; of those that were split, their parts.
     pub chunks_settled: u64,
+    /// Chunks, and parts of chunks, that were split because some row of them was at fault.
+    pub chunks_split: u64,
     /// Invocations that were started again for a chunk.
     pub retries: u64,
     /// Errors and timeouts of invocations.
@@ -259,7 +284,7 @@ pub struct StateMetrics {
 pub struct TransitionMetrics {
     /// The state before; none at the start.
     pub from: Option<String>,
-    /// The state after.
+    /// The state after; `split`, which is the engine's own, for chunks that go on as two halves.
     pub to: String,
     /// What happened.
     pub event: String,

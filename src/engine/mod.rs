@@ -31,11 +31,15 @@
 
 mod committer;
 mod conductor;
+mod family;
 mod handle;
 mod intake;
 mod lane;
 mod lifecycle;
 mod metrics;
+#[cfg(sluicegate_model)]
+#[doc(hidden)]
+pub mod models;
 mod orchestrator;
 mod order;
 mod patience;

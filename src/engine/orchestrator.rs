@@ -4,6 +4,7 @@ use super::committer::{GroupLimits, Outlet, Purpose};
 #[cfg(feature = "async")]
 use super::handle::Handle;
 use super::intake::InFlight;
+use super::lifecycle::Splitting;
 use super::metrics::Metrics;
 use super::order::Order;
 use super::patience::Patience;
@@ -13,16 +14,15 @@ use super::running::Running;
 use super::shared::{Back, Recovered, Shared, Subscribers};
 use super::timers::Timers;
 use crate::budget::{Budget, MemoryBand};
-use crate::chunk::{ChunkId, Payload};
+use crate::chunk::{ChunkId, Halves, Payload};
 use crate::clock::Clock;
 use crate::fsm::{self, CompileOptions, Context, Definition, Machine, Use, Vocabulary};
 use crate::journal::{CarriedOver, Journal, LeftOff, Nowhere};
 use crate::processor::{Handler, Watcher};
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::sync::{Mutex, unbounded};
 use crate::trouble::{Stop, Trouble, TroubleKind};
-use crossbeam_channel::unbounded;
-use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -48,6 +48,7 @@ pub struct Orchestrator<P: Payload> {
     journal: Arc<dyn Journal>,
     clock: Clock,
     carried: CarriedOver,
+    splitting: Option<Splitting<P>>,
     settings: Settings,
 }
 
@@ -58,6 +59,7 @@ pub(super) struct Settings {
     pub memory_limit: usize,
     pub max_chunks: usize,
     pub ordered: bool,
+    pub leaves_parked: bool,
     pub patience: Patience,
     pub group: GroupLimits,
 }
@@ -78,11 +80,13 @@ impl<P: Payload> Orchestrator<P> {
             journal: Arc::new(Nowhere),
             clock: Clock::real(),
             carried: CarriedOver::default(),
+            splitting: None,
             settings: Settings {
                 workers,
                 memory_limit: DEFAULT_MEMORY_LIMIT,
                 max_chunks: DEFAULT_MAX_CHUNKS,
                 ordered: true,
+                leaves_parked: false,
                 patience: Patience::default(),
                 group: GroupLimits::default(),
             },
@@ -186,6 +190,46 @@ impl<P: Payload> Orchestrator<P> {
         self
     }
 
+    /// Finds bad rows by halving: a chunk of which a handler or sink says that [some row](crate::HandlerError::of_some_row) is at fault is
+    /// *split* at once, instead of its machine getting the error. It ends in the engine's own state `split`; its two halves, named `3.2/0` and
+    /// `3.2/1`, start anew in the initial state, in its place in the order. So it goes on until the rows at fault are each alone in a chunk,
+    /// whose machine gets the error as any other; the good ones are written.
+    ///
+    /// A chunk can be split as long as its payload is what was read: no handler has made another of it. Otherwise, and where
+    /// [`Halves::halves`] says that it cannot be cut, the machine gets the error.
+    ///
+    /// Halves share the bytes of the whole. Each counts as a chunk of its own in [`Orchestrator::max_chunks`] and waits while there is no
+    /// place for it; what is told of chunks, in the journal and to who listens, is told of each. Events for the whole go to all parts.
+    #[must_use]
+    pub fn split_chunks(mut self) -> Self
+    where
+        P: Halves,
+    {
+        self.splitting = Some(Splitting { halves: P::halves, keeps_as_read: false });
+        self
+    }
+
+    /// The same also for chunks of which handlers have made another payload: every chunk keeps what was read until a sink has taken it, which
+    /// counts against the memory limit. For sinks that refuse a chunk for some row.
+    #[must_use]
+    pub fn split_chunks_at_any_stage(mut self) -> Self
+    where
+        P: Halves,
+    {
+        self.splitting = Some(Splitting { halves: P::halves, keeps_as_read: true });
+        self
+    }
+
+    /// Does not wait for events from outside, because there is nobody who could send one: a chunk that nothing else can move (*parked*, in a
+    /// state with neither invocation nor timer) is left as it is. An ordered run then reads nothing more, since nothing behind that chunk can be
+    /// written; any run ends [stopped](super::Outcome::Stopped), and resumable, when all else has come to its end, and
+    /// [says](RunReport::stopped_because) which chunks wait in which states.
+    #[must_use]
+    pub fn leave_parked_chunks(mut self) -> Self {
+        self.settings.leaves_parked = true;
+        self
+    }
+
     /// How long to put up with a source, sink or journal in trouble.
     #[must_use]
     pub fn patience(mut self, patience: Patience) -> Self {
@@ -245,7 +289,7 @@ impl<P: Payload> Orchestrator<P> {
         let running = self.start()?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let mut stop = StopOnDrop(Some(running.handle()));
-        std::thread::spawn(move || {
+        crate::sync::thread::spawn(move || {
             // Nobody is there to tell when the future was dropped; the run has been stopped then.
             let _ = sender.send(running.wait());
         });
@@ -279,6 +323,10 @@ impl<P: Payload> Orchestrator<P> {
         let shared = Arc::new(Shared {
             init_event: machine.event("xstate.init"),
             metrics: Metrics::new(machine.clone(), self.carried.rows),
+            parts_ended: self.carried.ended.iter().map(|(_, chunk)| *chunk).filter(|chunk| chunk.is_part()).collect(),
+            split_before: std::mem::take(&mut self.carried.split),
+            splitting: self.splitting,
+            leaves_parked: settings.leaves_parked,
             recovered: recovered(&machine, self.carried)?,
             in_flight: InFlight::new(),
             settled: Mutex::new(Some(settled_sender)),
@@ -293,17 +341,20 @@ impl<P: Payload> Orchestrator<P> {
             back: back_sender,
             subscribers: Subscribers::default(),
         });
-        let wake = shared.back.clone();
-        self.clock.on_advance(move || drop(wake.send(Back::Wake)));
+        // A clock that is moved faster than anybody can look must not fill the channel.
+        let woken = Arc::downgrade(&shared);
+        self.clock.on_advance(move |now| {
+            let Some(shared) = woken.upgrade() else { return false };
+            if shared.timers.wakes_at(now) {
+                let _ = shared.back.send(Back::Wake);
+            }
+            true
+        });
         Ok(Running::launch(shared, self.outlets, &settings, lanes, order, back, settled))
     }
 
     fn compile(&self) -> Result<Machine, RunError> {
-        let report = fsm::check(&self.definition, Some(&self.vocabulary));
-        if !report.is_clean(fsm::Class::Lint) {
-            return Err(RunError::Definition(report));
-        }
-        let options = CompileOptions { vocabulary: Some(self.vocabulary.clone()), ..CompileOptions::default() };
+        let options = CompileOptions { vocabulary: Some(self.vocabulary.clone()), refuse: fsm::Class::Lint, ..CompileOptions::default() };
         fsm::compile(self.definition.clone(), &options).map_err(RunError::Definition)
     }
 

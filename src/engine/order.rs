@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 ///
 /// A chunk *passes* when nothing of it comes behind: it was accepted by a sink, or ended without one. Then it is the next one's
 /// turn. Without order, every chunk's turn is at once.
+///
+/// A chunk that is *split* gives its turn to its halves, the first one first.
 pub(super) struct Order<T> {
     ordered: bool,
     parts: BTreeMap<u32, Part<T>>,
@@ -21,6 +23,8 @@ struct Part<T> {
     waiting: BTreeMap<ChunkId, T>,
     /// Chunks that passed before their turn: they ended without a sink.
     passed: BTreeSet<ChunkId>,
+    /// Chunks that were split before their turn.
+    split: BTreeSet<ChunkId>,
     /// Ranges that this part has, once they are known, with how many chunks each has.
     ranges: BTreeMap<u32, Length>,
     /// Chunks that will not have their turn in this run.
@@ -48,6 +52,7 @@ impl<T> Order<T> {
             turn: ChunkId::new(first_range, 0),
             waiting: BTreeMap::new(),
             passed: BTreeSet::new(),
+            split: BTreeSet::new(),
             ranges: BTreeMap::new(),
             blocked: BTreeSet::new(),
             closed: false,
@@ -62,6 +67,7 @@ impl<T> Order<T> {
     /// What earlier runs have done needs no turn.
     pub fn carry_over(&mut self, carried: &CarriedOver) {
         carried.ranges.iter().for_each(|(part, range)| self.range(*part, *range, Length::Complete(0)));
+        carried.split.iter().for_each(|(chunk, read)| self.split(read.part, *chunk));
         carried.ended.iter().for_each(|(part, chunk)| self.pass(*part, *chunk));
     }
 
@@ -84,6 +90,18 @@ impl<T> Order<T> {
         let part = self.part(part, 0);
         if id >= part.turn {
             part.passed.insert(id);
+            part.advance();
+        }
+    }
+
+    /// The chunk's turn is that of its halves.
+    pub fn split(&mut self, part: u32, id: ChunkId) {
+        if !self.ordered {
+            return;
+        }
+        let part = self.part(part, 0);
+        if id >= part.turn {
+            part.split.insert(id);
             part.advance();
         }
     }
@@ -130,7 +148,11 @@ impl<T> Part<T> {
     fn advance(&mut self) {
         loop {
             if self.passed.remove(&self.turn) {
-                self.turn.index += 1;
+                self.turn = self.turn.next();
+            } else if self.split.remove(&self.turn)
+                && let Some([first, _]) = self.turn.halves()
+            {
+                self.turn = first;
             } else if self.ranges.get(&self.turn.range) == Some(&Length::Complete(self.turn.index)) {
                 self.ranges.remove(&self.turn.range);
                 self.turn = ChunkId::new(self.turn.range + 1, 0);
@@ -149,6 +171,7 @@ impl<T> Part<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::AsRead;
     use proptest::prelude::*;
 
     fn id(text: &str) -> ChunkId {
@@ -200,33 +223,104 @@ mod tests {
         assert_eq!(order.take(), Some("b"));
     }
 
+    #[test]
+    fn the_turn_of_a_chunk_that_is_split_is_that_of_its_halves() {
+        let mut order = Order::new(true);
+        order.split(0, id("0.1"));
+        order.pass(0, id("0.1/0"));
+        order.offer(0, id("0.1/1/1"), "0.1/1/1");
+        order.offer(0, id("0.2"), "0.2");
+        order.offer(0, id("0.0"), "0.0");
+        assert_eq!(order.take(), Some("0.0"));
+        order.pass(0, id("0.0"));
+        assert_eq!(order.take(), None, "0.1/1 may come");
+        order.split(0, id("0.1/1"));
+        assert_eq!(order.take(), None);
+        order.offer(0, id("0.1/1/0"), "0.1/1/0");
+        assert_eq!(order.take(), Some("0.1/1/0"));
+        order.pass(0, id("0.1/1/0"));
+        assert_eq!(order.take(), Some("0.1/1/1"));
+        order.pass(0, id("0.1/1/1"));
+        assert_eq!(order.take(), Some("0.2"));
+    }
+
+    #[test]
+    fn a_half_that_is_left_makes_what_is_behind_it_unreachable() {
+        let mut order = Order::new(true);
+        order.split(0, id("0.0"));
+        order.offer(0, id("0.0/1"), "0.0/1");
+        order.offer(0, id("0.1"), "0.1");
+        order.block(0, id("0.0/0"));
+        assert_eq!(order.take_unreachable(), ["0.0/1", "0.1"]);
+    }
+
+    /// A chunk, or a part of one, whatever is done with it.
+    #[derive(Clone, Copy, Debug)]
+    enum Fate {
+        Sunk,
+        Ended,
+        Split,
+    }
+
+    /// What happens to `chunk` and, if it is split, to its parts; each with the moment when it does. A part comes behind the split.
+    fn fates(chunk: ChunkId, after: u64, seeds: &mut impl Iterator<Item = (u64, u8)>, events: &mut Vec<(u64, ChunkId, Fate)>) {
+        let (when, what) = seeds.next().unwrap_or((0, 0));
+        let when = after + when % 1000 + 1;
+        let fate = match what % 8 {
+            0..4 => Fate::Sunk,
+            4 | 5 => Fate::Ended,
+            _ if chunk.split().len() < 8 => Fate::Split,
+            _ => Fate::Sunk,
+        };
+        events.push((when, chunk, fate));
+        if let (Fate::Split, Some(halves)) = (fate, chunk.halves()) {
+            halves.into_iter().for_each(|half| fates(half, when, seeds, events));
+        }
+    }
+
     proptest! {
-        /// Whatever the order of arrival, chunks leave as they were read; some end without a turn.
+        /// Whatever the order of arrival, chunks leave as they were read; some end without a turn, and some are split.
         #[test]
         fn chunks_leave_as_they_were_read(
             ranges in proptest::collection::vec(0..5_u32, 1..8),
-            seeds in proptest::collection::vec(any::<(u64, bool)>(), 48),
+            seeds in proptest::collection::vec(any::<(u64, u8)>(), 200),
+            lengths in proptest::collection::vec(0..4000_u64, 8),
+            carried in 0..1500_u64,
         ) {
-            let mut events: Vec<(u64, Option<ChunkId>, u32, bool)> = Vec::new();
             let mut seeds = seeds.into_iter();
-            let mut expected = Vec::new();
-            for (range, chunks) in ranges.iter().enumerate() {
-                for index in 0..*chunks {
-                    let (when, sunk) = seeds.next().unwrap();
-                    let id = ChunkId::new(range as u32, index);
-                    events.push((when, Some(id), 0, sunk));
-                    expected.extend(sunk.then_some(id));
-                }
-                events.push((seeds.next().unwrap().0, None, range as u32, true));
+            let mut events = Vec::new();
+            for (range, chunks) in (0..).zip(&ranges) {
+                (0..*chunks).for_each(|index| fates(ChunkId::new(range, index), 0, &mut seeds, &mut events));
             }
-            events.sort_by_key(|event| event.0);
+            // What happened before this moment was the business of an earlier run, that ended then.
+            let (before, mut events): (Vec<_>, Vec<_>) = events.into_iter().partition(|(when, ..)| *when < carried);
+            let mut over = CarriedOver::default();
+            for (_, chunk, fate) in before {
+                let read = AsRead { part: 0, rows: 0, bytes: 0, digest: None };
+                match fate {
+                    Fate::Split => drop(over.split.insert(chunk, read)),
+                    Fate::Sunk | Fate::Ended => over.ended.push((0, chunk)),
+                }
+            }
+            let mut expected: Vec<ChunkId> = events.iter().filter(|(.., fate)| matches!(fate, Fate::Sunk)).map(|(_, id, _)| *id).collect();
+            expected.sort_unstable();
+            events.sort_by_key(|(when, ..)| *when);
+            let mut lengths: Vec<(u64, u32)> = lengths.into_iter().zip(0..ranges.len() as u32).collect();
+            lengths.sort_unstable();
+            let mut lengths = lengths.into_iter().peekable();
             let mut order = Order::new(true);
+            order.carry_over(&over);
             let mut left = Vec::new();
-            for (_, chunk, range, sunk) in events {
-                match chunk {
-                    Some(id) if sunk => order.offer(0, id, id),
-                    Some(id) => order.pass(0, id),
-                    None => order.range(0, range, Length::Complete(ranges[range as usize])),
+            let far = (u64::MAX, ChunkId::new(0, 0), Fate::Ended);
+            for (when, chunk, fate) in events.into_iter().chain([far]) {
+                while let Some((_, range)) = lengths.next_if(|(length, _)| *length < when) {
+                    order.range(0, range, Length::Complete(ranges[range as usize]));
+                }
+                match fate {
+                    _ if when == far.0 => {}
+                    Fate::Sunk => order.offer(0, chunk, chunk),
+                    Fate::Ended => order.pass(0, chunk),
+                    Fate::Split => order.split(0, chunk),
                 }
                 while let Some(id) = order.take() {
                     left.push(id);
@@ -234,6 +328,8 @@ mod tests {
                 }
             }
             prop_assert_eq!(left, expected);
+            let part = &order.parts[&0];
+            prop_assert!(part.waiting.is_empty() && part.passed.is_empty() && part.split.is_empty());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Putting up with a component in trouble.
 
 use crate::clock::{Clock, Moment};
+use crate::sync::thread;
 use crate::trouble::Stop;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ impl Default for Patience {
 
 /// How often who waits looks whether the run is to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The least it sleeps; and how often it looks at a clock that is moved by hand.
+const SHORTEST_NAP: Duration = Duration::from_micros(100);
 
 /// One row of tries.
 pub(super) struct Waiting<'a> {
@@ -50,7 +54,7 @@ impl<'a> Waiting<'a> {
             if stop.is_draining() {
                 return false;
             }
-            std::thread::sleep(LOOK_EVERY.min(due.since(self.clock.now())).max(Duration::from_micros(100)));
+            thread::sleep(self.clock.until(due).map_or(SHORTEST_NAP, |left| left.clamp(SHORTEST_NAP, LOOK_EVERY)));
         }
         !stop.is_draining()
     }

@@ -41,6 +41,8 @@ impl fmt::Display for Outcome {
 pub struct RunReport {
     /// How it came out.
     pub outcome: Outcome,
+    /// Why it was stopped, if nobody asked for it: chunks wait for an event that nobody can send.
+    pub stopped_because: Option<String>,
     /// Where its rows went.
     pub rows: RowSum,
     /// How long it took, in seconds by the run's clock.
@@ -52,14 +54,15 @@ pub struct RunReport {
 impl fmt::Display for RunReport {
     /// In one line: `complete: 100 read = 90 written + …, in 0.012 s`. The sum need only come out when everything was read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RunReport { outcome, rows, seconds, metrics } = self;
+        let RunReport { outcome, stopped_because, rows, seconds, metrics } = self;
         if matches!(outcome, Outcome::Complete | Outcome::CompleteWithDeadLetters) {
             return write!(f, "{outcome}: {rows}, in {seconds:.3} s");
         }
         let RowSum { written, filtered, dead_lettered, cancelled, .. } = rows;
         let admitted = metrics.rows_admitted;
         write!(f, "{outcome}: of {admitted} rows that came in, {written} written, {filtered} filtered, {dead_lettered} dead-lettered, ")?;
-        write!(f, "{cancelled} cancelled, in {seconds:.3} s")
+        write!(f, "{cancelled} cancelled, in {seconds:.3} s")?;
+        stopped_because.iter().try_for_each(|reason| write!(f, "; {reason}"))
     }
 }
 

@@ -1,13 +1,12 @@
 //! The second guard: how much memory the process really has, whatever the permits say.
 
-use crate::clock::Moment;
-use std::path::PathBuf;
+use crate::cgroup::{Groups, Usage};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// How often resident memory is measured.
+/// How often resident memory is measured: by real time, as memory is real whatever clock the run goes by.
 const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
 /// What the process may use beyond what it had at the start and the permits: stacks, buffers, the allocator's slack.
@@ -22,8 +21,8 @@ pub(super) struct Guard {
     pid: Option<Pid>,
     /// Above this many resident bytes, reading stops.
     ceiling: u64,
-    group: Option<ControlGroup>,
-    next: Moment,
+    groups: Groups,
+    next: Instant,
     was_short: bool,
     resident: Arc<Resident>,
 }
@@ -41,21 +40,16 @@ pub(super) struct Verdict {
     pub warning: Option<String>,
 }
 
-/// The control group that limits this process (Linux, version 2).
-struct ControlGroup {
-    stat: PathBuf,
-    limit: u64,
-}
-
 impl Guard {
     /// For a process whose permits may cover `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Guard {
         let mut guard = Guard {
             system: System::new().ok(),
-            pid: sysinfo::get_current_pid().ok(),
+            // A model has no memory of its own to look at, and what the machine has must not decide anything there.
+            pid: if cfg!(sluicegate_model) { None } else { sysinfo::get_current_pid().ok() },
             ceiling: u64::MAX,
-            group: ControlGroup::of_this_process(),
-            next: Moment(0),
+            groups: if cfg!(sluicegate_model) { Groups::default() } else { Groups::of_this_process() },
+            next: Instant::now(),
             was_short: false,
             resident: Arc::default(),
         };
@@ -78,17 +72,18 @@ impl Guard {
     }
 
     /// Measures, if it is time to.
-    pub fn look(&mut self, now: Moment) -> Option<Verdict> {
+    pub fn look(&mut self) -> Option<Verdict> {
+        let now = Instant::now();
         if now < self.next {
             return None;
         }
-        self.next = now.after(MEASURE_EVERY);
+        self.next = now + MEASURE_EVERY;
         let resident = self.measure();
-        let group = self.group.as_ref().and_then(|group| Some((group.anonymous()?, group.limit)));
-        let group_is_short = group.is_some_and(|(used, limit)| used >= limit / 100 * GROUP_PERCENT);
+        let group = self.groups.tightest();
+        let group_is_short = group.is_some_and(|usage| usage.used >= usage.limit / 100 * GROUP_PERCENT);
         let is_short = resident > self.ceiling || group_is_short;
         let warning = (is_short && !self.was_short).then(|| match group {
-            Some((used, limit)) if group_is_short => {
+            Some(Usage { used, limit }) if group_is_short => {
                 format!("the control group has {used} of {limit} bytes in use: reading one chunk at a time until that falls")
             }
             _ => {
@@ -97,21 +92,5 @@ impl Guard {
         });
         self.was_short = is_short;
         Some(Verdict { is_short, warning })
-    }
-}
-
-impl ControlGroup {
-    fn of_this_process() -> Option<ControlGroup> {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let folder = PathBuf::from(format!("/sys/fs/cgroup{path}"));
-        let limit = std::fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()?;
-        Some(ControlGroup { stat: folder.join("memory.stat"), limit })
-    }
-
-    /// Anonymous memory only: the group's `memory.current` also counts the page cache of our own output.
-    fn anonymous(&self) -> Option<u64> {
-        let stat = std::fs::read_to_string(&self.stat).ok()?;
-        stat.lines().find_map(|line| line.strip_prefix("anon "))?.parse().ok()
     }
 }

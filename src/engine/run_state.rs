@@ -2,12 +2,17 @@
 
 use crate::fsm::{CompileOptions, Definition, Effects, Event, EventData, Host, Instance, Machine, Status, compile};
 use crate::journal::RunTransition;
-use parking_lot::RwLock;
+use crate::sync::RwLock;
 use serde_json::Map;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The definition, as it lies in `fsm-definitions/`.
 pub const RUN_DEFINITION: &str = include_str!("../../fsm-definitions/run.json");
+
+static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
+    let definition = serde_json::from_str::<Definition>(RUN_DEFINITION).expect("checked by a test");
+    compile(definition, &CompileOptions::default()).expect("checked by a test")
+});
 
 /// A host without guards or actions.
 struct Nobody;
@@ -16,7 +21,7 @@ impl Host for Nobody {}
 
 /// The state that a run is in, and how it came there.
 pub(super) struct RunState {
-    machine: Machine,
+    machine: &'static Machine,
     instance: Instance,
     effects: Effects,
     view: Arc<RwLock<RunStatus>>,
@@ -35,8 +40,7 @@ pub struct RunStatus {
 
 impl RunState {
     pub fn new() -> RunState {
-        let definition = serde_json::from_str::<Definition>(RUN_DEFINITION).expect("checked by a test");
-        let machine = compile(definition, &CompileOptions::default()).expect("checked by a test");
+        let machine = &*MACHINE;
         let mut effects = Effects::default();
         let instance = machine.start(machine.initial_context(), &mut Nobody, &mut effects).expect("its first step ends");
         let state = machine.state_name(instance.state()).to_owned();

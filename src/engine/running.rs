@@ -15,10 +15,10 @@ use super::worker::{Routes, Worker};
 use crate::chunk::Payload;
 use crate::journal::Ending;
 use crate::source::Lane;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Receiver, bounded, unbounded};
 use crate::trouble::{Trouble, TroubleKind};
-use crossbeam_channel::{Receiver, bounded, unbounded};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the end of a run waits for a committer that is still at something.
@@ -70,8 +70,19 @@ impl Running {
             let patience = settings.patience;
             spawn(format!("lane-{number}"), move || super::lane::run(lane, patience, intake));
         }
-        let conductor =
-            Conductor { shared, back, routes, queue, workers, run, guard, open_lanes, state: Progress::default(), book: Notebook::of(0) };
+        let conductor = Conductor {
+            shared,
+            back,
+            routes,
+            queue,
+            workers,
+            ordered: settings.ordered,
+            run,
+            guard,
+            open_lanes,
+            state: Progress::default(),
+            book: Notebook::of(0),
+        };
         let control = handle.clone();
         let main = spawn("conductor".into(), move || conclude(conductor, committer, &control));
         Running { handle, settled, main }
@@ -98,7 +109,7 @@ impl Running {
 }
 
 fn spawn<T: Send + 'static>(name: String, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    std::thread::Builder::new().name(name).spawn(work).expect("the system gives another thread")
+    thread::Builder::new().name(name).spawn(work).expect("the system gives another thread")
 }
 
 /// The run's main thread, to the report.
@@ -126,7 +137,9 @@ fn conclude<P: Payload>(mut conductor: Conductor<P>, committer: Committer<P>, ha
         (None, false) if status == "cancelled" => Outcome::Cancelled,
         (None, false) => Outcome::Stopped,
     };
-    let report = RunReport { outcome, rows, seconds: shared.clock.now().since(began).as_secs_f64(), metrics: handle.metrics() };
+    let stopped_because = conductor.state.parked.reason().filter(|_| outcome == Outcome::Stopped);
+    let seconds = shared.clock.now().since(began).as_secs_f64();
+    let report = RunReport { outcome, stopped_because, rows, seconds, metrics: handle.metrics() };
     match failure.or(ended.err()) {
         Some(trouble) => Err(RunError::Failed { trouble, report: Box::new(report) }),
         None => Ok(report),

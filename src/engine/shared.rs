@@ -1,7 +1,7 @@
 //! What the threads of one run share, and what they tell its main loop.
 
 use super::intake::InFlight;
-use super::lifecycle::Cell;
+use super::lifecycle::{Cell, Splitting};
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::timers::{TimerKey, Timers};
@@ -9,14 +9,13 @@ use crate::budget::{Budget, Hold};
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Clock;
 use crate::fsm::{Context, EventId, InvocationId, Machine, StateId, TimerId};
-use crate::journal::{Journal, Transition};
+use crate::journal::{AsRead, Journal, SPLIT, SPLIT_STATE, Split, Transition};
 use crate::processor::{CancelToken, HandlerError};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, Sender, TrySendError};
 use crate::trouble::{Stop, Trouble};
-use crossbeam_channel::{Sender, TrySendError};
-use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -29,6 +28,13 @@ pub(super) struct Shared<P> {
     pub init_event: EventId,
     /// Chunks that an earlier run has begun.
     pub recovered: HashMap<ChunkId, Recovered>,
+    /// Chunks that an earlier run has split, and their parts that have come to their end in one.
+    pub split_before: HashMap<ChunkId, AsRead>,
+    pub parts_ended: HashSet<ChunkId>,
+    /// How chunks are split; none if they are not.
+    pub splitting: Option<Splitting<P>>,
+    /// Whether a chunk that only an outside event could move is left where it is.
+    pub leaves_parked: bool,
     pub clock: Clock,
     pub budget: Budget,
     pub metrics: Metrics,
@@ -67,6 +73,8 @@ pub(super) enum Back<P> {
     Settled,
     /// These chunks cannot go on in this run, because reading stopped before them.
     Left(Vec<Arc<Cell<P>>>),
+    /// Only an outside event can move this chunk, and none will come.
+    Parked(Arc<Cell<P>>),
     /// A handler that nobody waited for has returned.
     Returned,
     /// A watcher has ended.
@@ -125,16 +133,34 @@ impl<P: Payload> Shared<P> {
         left.is_some()
     }
 
-    /// These chunks have come to their end, and the journal has it.
-    pub fn settle(&self, cells: &[Arc<Cell<P>>]) {
+    /// These chunks have come to their end, and the journal has it. Gives parts of them that were held back until now.
+    #[must_use]
+    pub fn settle(&self, cells: &[Arc<Cell<P>>]) -> Vec<Arc<Cell<P>>> {
         self.in_flight.remove(cells);
         let mut settled = self.settled.lock();
-        if let Some(sender) = &*settled
-            && cells.iter().any(|cell| sender.send(cell.settled(&self.machine)).is_err())
-        {
-            *settled = None;
+        for cell in cells {
+            let news = match &cell.family {
+                None if settled.is_none() => None,
+                None => Some(cell.settled(&self.machine)),
+                Some(family) => family.ended(cell.settled(&self.machine)),
+            };
+            if let (Some(news), Some(sender)) = (news, &*settled)
+                && sender.send(news).is_err()
+            {
+                *settled = None;
+            }
         }
+        drop(settled);
+        let freed = Shared::hand_over(cells);
         let _ = self.back.send(Back::Settled);
+        freed
+    }
+
+    /// These chunks leave, whatever becomes of them. Gives parts of them that go on in their places.
+    #[must_use]
+    pub fn hand_over(cells: &[Arc<Cell<P>>]) -> Vec<Arc<Cell<P>>> {
+        let place = |cell: &Arc<Cell<P>>| cell.family.as_ref()?.hand_over(cell.life.lock().take_place());
+        cells.iter().filter_map(place).collect()
     }
 
     /// A component is in passing trouble, or well again.
@@ -144,20 +170,43 @@ impl<P: Payload> Shared<P> {
     }
 
     pub fn publish(&self, transition: &Transition) {
-        self.subscribers.publish(&self.machine, transition);
+        self.subscribers.publish(|| TransitionEvent {
+            chunk: transition.chunk,
+            seq: transition.seq,
+            at_micros: transition.at_micros,
+            event: transition.event_name.as_deref().unwrap_or_else(|| self.machine.event_name(transition.event)).to_owned(),
+            from: transition.from.map(|state| self.machine.state_name(state).to_owned()),
+            to: self.machine.state_name(transition.to).to_owned(),
+            error: transition.error.as_deref().map(str::to_owned),
+            missed: 0,
+        });
+    }
+
+    pub fn publish_split(&self, split: &Split) {
+        self.subscribers.publish(|| TransitionEvent {
+            chunk: split.chunk,
+            seq: split.seq,
+            at_micros: split.at_micros,
+            event: SPLIT.to_owned(),
+            from: Some(self.machine.state_name(split.from).to_owned()),
+            to: SPLIT_STATE.to_owned(),
+            error: Some(split.error.to_string()),
+            missed: 0,
+        });
     }
 }
 
-/// A chunk that has come to its end, for who feeds by hand.
+/// A chunk that has come to its end, for who feeds by hand: one for each chunk that was fed. Of a chunk that was split this is told when its
+/// last part has come to its end, of the parts themselves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Settled {
     /// Which chunk.
     pub chunk: ChunkId,
-    /// Its final state.
+    /// Its final state; `split` if it was split.
     pub state: String,
-    /// Where its rows went.
+    /// Where its rows went, those of all its parts.
     pub rows: crate::journal::ChunkRows,
-    /// What went wrong on the way.
+    /// What went wrong on the way: of many errors the first eight and the last eight.
     pub errors: Vec<String>,
 }
 
@@ -174,7 +223,7 @@ pub struct TransitionEvent {
     pub event: String,
     /// The state before; none at the start.
     pub from: Option<String>,
-    /// The state after.
+    /// The state after; `split`, by the event `sluicegate.split`, if the chunk goes on as two halves.
     pub to: String,
     /// The error that caused it.
     pub error: Option<String>,
@@ -215,20 +264,11 @@ impl Subscribers {
         self.any.store(false, Ordering::Release);
     }
 
-    fn publish(&self, machine: &Machine, transition: &Transition) {
+    fn publish(&self, event: impl FnOnce() -> TransitionEvent) {
         if !self.any.load(Ordering::Acquire) {
             return;
         }
-        let event = TransitionEvent {
-            chunk: transition.chunk,
-            seq: transition.seq,
-            at_micros: transition.at_micros,
-            event: transition.event_name.as_deref().unwrap_or_else(|| machine.event_name(transition.event)).to_owned(),
-            from: transition.from.map(|state| machine.state_name(state).to_owned()),
-            to: machine.state_name(transition.to).to_owned(),
-            error: transition.error.as_deref().map(str::to_owned),
-            missed: 0,
-        };
+        let event = event();
         let mut list = self.list.lock();
         let Some(list) = &mut *list else { return };
         list.retain_mut(|subscriber| {

@@ -1,7 +1,7 @@
 //! What is due when.
 
 use crate::clock::Moment;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::BTreeMap;
 
 /// Names one armed timer.
@@ -47,6 +47,16 @@ impl<T> Timers<T> {
         (key, late)
     }
 
+    /// Whether the thread that fires them must be woken because it is `now`; once until it looks.
+    pub fn wakes_at(&self, now: Moment) -> bool {
+        let mut state = self.state.lock();
+        let is_time = now >= state.next_look;
+        if is_time {
+            state.next_look = Moment(u64::MAX);
+        }
+        is_time
+    }
+
     pub fn cancel(&self, key: TimerKey) {
         self.state.lock().armed.remove(&key);
     }
@@ -79,6 +89,8 @@ mod tests {
         let (early, wakes) = timers.arm(Moment(50), "early");
         assert!(wakes);
         assert!(!timers.arm(Moment(50), "early too").1, "already woken for that moment");
+        assert_eq!(timers.next_look(Moment(100)), Moment(50));
+        assert_eq!([49, 50, 51].map(|now| timers.wakes_at(Moment(now))), [false, true, false], "once");
         assert_eq!(timers.next_look(Moment(100)), Moment(50));
         timers.cancel(early);
         assert_eq!(timers.pop_due(Moment(49)), None);

@@ -5,8 +5,10 @@ use super::lifecycle::{Begun, Cell, Next, Notebook};
 use super::registry::Role;
 use super::shared::{Back, Shared};
 use crate::chunk::Payload;
+use crate::fsm::StepError;
 use crate::processor::{Done, HandlerError, Work};
-use crossbeam_channel::{Receiver, Sender};
+use crate::sync::{Receiver, Sender};
+use crate::trouble::{Trouble, TroubleKind};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,7 +36,44 @@ impl<P: Payload> Routes<P> {
             Next::Work => drop(self.work.send(Some(cell))),
             Next::Commit => drop(self.committer.send(ToCommitter::Ready(cell))),
             Next::Final => drop(self.committer.send(ToCommitter::Ended(cell))),
-            Next::Wait => {}
+            Next::Wait | Next::Park => {}
+        }
+    }
+
+    /// Sends a chunk that has just come in on its way; or its parts, of which those without a place are held back.
+    pub fn send_all(&self, shared: &Shared<P>, cells: Vec<Arc<Cell<P>>>) {
+        let (placed, others): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.family.is_none() || cell.life.lock().has_place());
+        // Held back before the first goes: it may be at its end before we are done here, and hand over its place.
+        others.into_iter().for_each(|cell| cell.family.iter().for_each(|family| family.hold_back(cell.clone())));
+        placed.into_iter().for_each(|cell| self.set_going(shared, cell));
+    }
+
+    /// The chunk begins, unless an earlier run has put that off.
+    pub fn set_going(&self, shared: &Shared<P>, cell: Arc<Cell<P>>) {
+        if !shared.puts_off(&cell) {
+            let next = cell.life.lock().next(shared);
+            self.pass_on(shared, cell, next);
+        }
+    }
+
+    /// Sends a chunk on; one that only an outside event could move is left where it is, if the run waits for none.
+    pub fn pass_on(&self, shared: &Shared<P>, cell: Arc<Cell<P>>, next: Next) {
+        if next == Next::Park && shared.leaves_parked {
+            let _ = shared.back.send(Back::Parked(cell));
+        } else {
+            self.dispatch(cell, next);
+        }
+    }
+
+    /// A chunk was split: its halves go on, and have its turn.
+    pub fn split(&self, shared: &Shared<P>, cell: &Cell<P>, halves: Result<Vec<Arc<Cell<P>>>, StepError>) {
+        let _ = self.committer.send(ToCommitter::Split { part: cell.part, id: cell.id });
+        match halves {
+            Ok(halves) => self.send_all(shared, halves),
+            Err(error) => {
+                let trouble = Trouble::lasting(TroubleKind::Configuration, format!("the definition cannot start: {error}"));
+                let _ = shared.back.send(Back::Failed(trouble));
+            }
         }
     }
 }
@@ -88,13 +127,22 @@ impl<P: Payload> Worker<P> {
                 }
                 Err(error) => Err(error),
             };
+            if let Err(error) = &outcome
+                && let Some(halves) = life.halves(&cell, &self.shared, error)
+            {
+                let halves = life.split(&cell, &self.shared, book, error, halves);
+                self.shared.journal.record(&mut book.entries);
+                drop(life);
+                self.routes.split(&self.shared, &cell, halves);
+                return Ok(());
+            }
             life.settle_handler(&cell, &self.shared, book, outcome.as_ref().map(Option::as_ref).map_err(Clone::clone));
             next = life.next(&self.shared);
             // Under the chunk's lock: a timer that was just armed cannot be written down before what armed it.
             self.shared.journal.record(&mut book.entries);
             drop(life);
         }
-        self.routes.dispatch(cell, next);
+        self.routes.pass_on(&self.shared, cell, next);
         Ok(())
     }
 

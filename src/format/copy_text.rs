@@ -9,10 +9,12 @@
 
 use super::Output;
 use super::json_text::{Cursor, FieldMarks, Stop, StringMarks, quoted};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How a column's text becomes a JSON value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Digits as they come: `int2`, `int4`, `int8`.
     Integer,
@@ -37,6 +39,15 @@ pub enum Kind {
     },
     /// Elements with blanks between them: `int2vector`, `oidvector`.
     Vector(Box<Kind>),
+}
+
+/// A column of rows in this format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Its name, which becomes the key.
+    pub name: String,
+    /// What its text means.
+    pub kind: Kind,
 }
 
 /// A row that is not what its columns say.
@@ -65,6 +76,9 @@ impl std::error::Error for RowFault {}
 
 /// Bytes that must be readable behind the last row given to [`RowEncoder::encode`].
 pub const PADDING: usize = 32;
+
+/// Deeper than any server's arrays: PostgreSQL's have 6 dimensions at most (`MAXDIM`).
+const MAX_DIMENSIONS: usize = 32;
 
 /// Keys up to this long are written as one fixed block.
 const SHORT_KEY: usize = 32;
@@ -190,7 +204,7 @@ impl Kind {
 fn field(kind: &Kind, src: &[u8], at: usize, out: &mut Cursor<'_>, scratch: &mut Scratch, column: usize) -> Result<usize, Stop> {
     match kind {
         Kind::Integer => out.copy_to_mark::<FieldMarks>(src, at),
-        Kind::Text => text(src, at, out),
+        Kind::Text => text(src, at, out, column),
         Kind::Number if starts_with_digit(&src[at..]) => out.copy_to_mark::<FieldMarks>(src, at),
         Kind::Bool => {
             let word: &[u8; 8] = match src[at] {
@@ -208,9 +222,9 @@ fn field(kind: &Kind, src: &[u8], at: usize, out: &mut Cursor<'_>, scratch: &mut
             out.byte(b'"')?;
             Ok(end)
         }
-        Kind::Json => json(src, at, out),
+        Kind::Json => json(src, at, out, column),
         Kind::Number | Kind::Array { .. } | Kind::Vector(_) => {
-            let end = unescape(src, at, &mut scratch.field);
+            let end = unescape(src, at, &mut scratch.field, column)?;
             value(kind, &scratch.field, out, &mut scratch.item, column)?;
             Ok(end)
         }
@@ -228,7 +242,7 @@ fn starts_with_digit(text: &[u8]) -> bool {
 
 /// A COPY text field as the rest of a JSON string, closing quote included.
 #[inline(always)]
-fn text(src: &[u8], at: usize, out: &mut Cursor<'_>) -> Result<usize, Stop> {
+fn text(src: &[u8], at: usize, out: &mut Cursor<'_>, column: usize) -> Result<usize, Stop> {
     let mut i = at;
     loop {
         i = out.copy_to_mark::<StringMarks>(src, i)?;
@@ -242,10 +256,13 @@ fn text(src: &[u8], at: usize, out: &mut Cursor<'_>) -> Result<usize, Stop> {
                 out.escaped(0x0b)?;
                 i += 2;
             }
-            b'\\' => {
-                out.bytes(&[b'\\', src[i + 1]])?;
-                i += 2;
-            }
+            b'\\' => match src[i + 1] {
+                code @ (b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                    out.bytes(&[b'\\', code])?;
+                    i += 2;
+                }
+                _ => return Err(Stop::Bad(RowFault::Malformed(column))),
+            },
             other => {
                 out.escaped(other)?;
                 i += 1;
@@ -258,14 +275,14 @@ fn text(src: &[u8], at: usize, out: &mut Cursor<'_>) -> Result<usize, Stop> {
 ///
 /// Only white space between tokens can hold a raw line break, so the value is the same.
 #[inline(always)]
-fn json(src: &[u8], at: usize, out: &mut Cursor<'_>) -> Result<usize, Stop> {
+fn json(src: &[u8], at: usize, out: &mut Cursor<'_>, column: usize) -> Result<usize, Stop> {
     let mut i = at;
     loop {
         i = out.copy_to_mark::<FieldMarks>(src, i)?;
         match src[i] {
             b'\t' | b'\n' => return Ok(i),
             b'\\' => {
-                out.byte(match unescaped(src[i + 1]) {
+                out.byte(match unescaped(src[i + 1], column)? {
                     b'\n' | b'\r' => b' ',
                     other => other,
                 })?;
@@ -280,7 +297,8 @@ fn json(src: &[u8], at: usize, out: &mut Cursor<'_>) -> Result<usize, Stop> {
 }
 
 /// What COPY means by a backslash and this.
-fn unescaped(code: u8) -> u8 {
+#[inline(always)]
+fn meaning(code: u8) -> u8 {
     match code {
         b'b' => 0x08,
         b'f' => 0x0c,
@@ -292,8 +310,30 @@ fn unescaped(code: u8) -> u8 {
     }
 }
 
+/// The same in a row of the server's. A backslash never hides the end of a field or row: nothing behind a row is read for it.
+#[inline(always)]
+fn unescaped(code: u8, column: usize) -> Result<u8, Stop> {
+    if code < 0x20 { Err(Stop::Bad(RowFault::Malformed(column))) } else { Ok(meaning(code)) }
+}
+
+/// A field without its escapes.
+pub(super) fn plain_field(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut bytes = field.iter();
+    while let Some(&byte) = bytes.next() {
+        let escaped = if byte == b'\\' { bytes.next() } else { None };
+        plain.push(escaped.map_or(byte, |code| meaning(*code)));
+    }
+    plain
+}
+
+/// The values of a row (without its line feed), `None` for NULL.
+pub fn values(row: &[u8]) -> Vec<Option<Vec<u8>>> {
+    row.split(|byte| *byte == b'\t').map(|field| (field != b"\\N").then(|| plain_field(field))).collect()
+}
+
 /// Sets `plain` to the field without its escapes; returns where its end mark is.
-fn unescape(src: &[u8], at: usize, plain: &mut Vec<u8>) -> usize {
+fn unescape(src: &[u8], at: usize, plain: &mut Vec<u8>, column: usize) -> Result<usize, Stop> {
     plain.clear();
     let mut i = at;
     loop {
@@ -303,9 +343,9 @@ fn unescape(src: &[u8], at: usize, plain: &mut Vec<u8>) -> usize {
         }
         plain.extend_from_slice(&src[from..i]);
         if src[i] != b'\\' {
-            return i;
+            return Ok(i);
         }
-        plain.push(unescaped(src[i + 1]));
+        plain.push(unescaped(src[i + 1], column)?);
         i += 2;
     }
 }
@@ -330,6 +370,10 @@ fn mend_timestamp(zone: bool, start: usize, out: &mut Cursor<'_>) -> Result<(), 
 
 /// The value with this text (no COPY escapes in it any more), complete with quotes.
 fn value(kind: &Kind, text: &[u8], out: &mut Cursor<'_>, item: &mut Vec<u8>, column: usize) -> Result<(), Stop> {
+    let is_written_as_it_is = matches!(kind, Kind::Integer | Kind::Timestamp | Kind::TimestampTz | Kind::Number);
+    if is_written_as_it_is && text.iter().any(|&byte| byte < 0x20) {
+        return Err(Stop::Bad(RowFault::Malformed(column)));
+    }
     match kind {
         Kind::Integer => out.bytes(text),
         Kind::Number if starts_with_digit(text) => out.bytes(text),
@@ -348,7 +392,7 @@ fn value(kind: &Kind, text: &[u8], out: &mut Cursor<'_>, item: &mut Vec<u8>, col
         }
         Kind::Json => text.iter().try_for_each(|&byte| out.byte(if matches!(byte, b'\n' | b'\r') { b' ' } else { byte })),
         Kind::Array { element, delimiter } => {
-            let mut array = ArrayText { text, at: bounds_end(text), delimiter: *delimiter, element, column, item };
+            let mut array = ArrayText { text, at: bounds_end(text), depth: 0, delimiter: *delimiter, element, column, item };
             array.write(out)?;
             if array.at == text.len() { Ok(()) } else { Err(Stop::Bad(RowFault::Malformed(column))) }
         }
@@ -374,6 +418,8 @@ fn bounds_end(text: &[u8]) -> usize {
 struct ArrayText<'a> {
     text: &'a [u8],
     at: usize,
+    /// How many braces are open.
+    depth: usize,
     delimiter: u8,
     element: &'a Kind,
     column: usize,
@@ -392,9 +438,10 @@ impl ArrayText<'_> {
 
     /// One pair of braces and what is between them.
     fn write(&mut self, out: &mut Cursor<'_>) -> Result<(), Stop> {
-        if self.peek() != b'{' {
+        if self.peek() != b'{' || self.depth == MAX_DIMENSIONS {
             return Err(self.malformed());
         }
+        self.depth += 1;
         self.at += 1;
         out.byte(b'[')?;
         while self.peek() != b'}' {
@@ -404,13 +451,14 @@ impl ArrayText<'_> {
                 0 => return Err(self.malformed()),
                 _ => self.bare(out)?,
             }
-            if self.peek() == self.delimiter {
+            if self.peek() == self.delimiter && self.text.get(self.at + 1) != Some(&b'}') {
                 self.at += 1;
                 out.byte(b',')?;
             } else if self.peek() != b'}' {
                 return Err(self.malformed());
             }
         }
+        self.depth -= 1;
         self.at += 1;
         out.byte(b']')
     }

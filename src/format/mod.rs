@@ -1,5 +1,7 @@
 //! Bytes to rows and back. No I/O here.
 
+#[cfg(feature = "postgres")]
+mod charset;
 #[cfg(any(feature = "files", feature = "postgres"))]
 mod compress;
 pub mod copy_text;
@@ -14,6 +16,8 @@ mod records;
 #[cfg(feature = "files")]
 pub mod text_lines;
 
+#[cfg(feature = "postgres")]
+pub use charset::{Charset, UnknownCharset};
 #[cfg(any(feature = "files", feature = "postgres"))]
 pub use compress::Compression;
 pub use copy_text::PADDING;

@@ -47,6 +47,12 @@ impl Output {
         self.written += count;
     }
 
+    /// Takes back what was written behind the first `length` bytes.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.written = self.written.min(length);
+    }
+
     /// Makes room for at least `expected` more bytes, and doubles it in any case: what is not used costs nothing.
     #[cold]
     pub(crate) fn grow(&mut self, expected: usize) {

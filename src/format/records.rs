@@ -32,6 +32,14 @@ impl Scan {
 }
 
 impl Records {
+    /// What a row is in a word, for who reads the dead letter: without its line end.
+    pub fn form(self) -> &'static str {
+        match self {
+            Records::Lines => "line",
+            Records::Quoted { .. } => "csv",
+        }
+    }
+
     /// The length of the first row of `bytes` with its line end, if that is there. If not, the next look, at the same bytes and more, may
     /// begin with the `scan` that this one leaves.
     #[inline]

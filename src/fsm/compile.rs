@@ -27,23 +27,25 @@ pub struct CompileOptions {
     pub default_max_iterations: u32,
     /// What the program registers. Names it lacks are errors.
     pub vocabulary: Option<Vocabulary>,
+    /// Findings of this class, and of weightier ones, are refused. Of class E they are in any case.
+    pub refuse: Class,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { delays: None, default_max_iterations: 200, vocabulary: None }
+        CompileOptions { delays: None, default_max_iterations: 200, vocabulary: None, refuse: Class::Error }
     }
 }
 
 /// Compiles a definition.
 ///
 /// # Errors
-/// The whole report, when it has a finding of class E. Other classes do not stop a machine from being made; look at
-/// them with [`check`](super::check()).
+/// The whole report, when it has a finding of class E, or of another class that `options` refuse. Otherwise these do not stop a machine from
+/// being made; look at them with [`check`](super::check()).
 pub fn compile(definition: Definition, options: &CompileOptions) -> Result<Machine, Report> {
     let given = options.delays.as_ref().map(check::read_delays).transpose()?;
     let report = check::check_with(&definition, given.as_ref(), options.vocabulary.as_ref());
-    if !report.is_clean(Class::Error) {
+    if !report.is_clean(options.refuse.max(Class::Error)) {
         return Err(report);
     }
     let mut machine = {

@@ -11,7 +11,7 @@ use crate::sink::Position;
 use crate::source::RangeDone;
 use crate::trouble::Trouble;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,7 +40,8 @@ pub trait Journal: Send + Sync {
     /// As [`Journal::checkpoint`].
     fn intend_finish(&self) -> Result<(), Trouble>;
 
-    /// The run has ended; nothing comes after this. `complete` says that the outputs have their final names.
+    /// The run has ended. `complete` says that the outputs have their final names. Of a run that was stopped where it was, a thread that
+    /// was still at something may [record](Journal::record) it after this: that is lost, as if the process had been killed instead.
     ///
     /// # Errors
     /// As [`Journal::checkpoint`].
@@ -49,6 +50,15 @@ pub trait Journal: Send + Sync {
 
 /// The event by which a chunk that an earlier run has left is read again and starts anew.
 pub const RECOVERED: &str = "sluicegate.recovered";
+
+/// The event that ends the walk of a chunk whose range is given up, to be read again as a whole. No machine knows it.
+pub const DISCARDED: &str = "sluicegate.discarded";
+
+/// The event by which a chunk ends of which some row is at fault, and goes on as two halves.
+pub const SPLIT: &str = "sluicegate.split";
+
+/// The state in which it ends: the engine's own, and not the definition's.
+pub const SPLIT_STATE: &str = "split";
 
 /// How a run ended, for its journal.
 #[derive(Clone, Debug)]
@@ -102,10 +112,41 @@ pub struct CarriedOver {
     pub rows: RowSum,
     /// Finished ranges, with the output they belong to.
     pub ranges: Vec<(u32, u32)>,
-    /// Chunks that have come to their end in ranges that are not finished, with the output they belong to.
+    /// Chunks that have come to their end in ranges that are not finished, with the output they belong to. Of a chunk that was split: its
+    /// parts, as far as they have.
     pub ended: Vec<(u32, ChunkId)>,
+    /// Chunks, and parts of chunks, that were split in ranges that are not finished. They are split alike again.
+    pub split: HashMap<ChunkId, AsRead>,
     /// Chunks that were begun and have to be read again.
     pub begun: HashMap<ChunkId, LeftOff>,
+}
+
+impl CarriedOver {
+    /// Chunks, as they are read, of which nothing is left to be done: a source leaves them out.
+    pub fn need_not_be_read(&self) -> HashSet<ChunkId> {
+        let ended: HashSet<ChunkId> = self.ended.iter().map(|(_, chunk)| *chunk).collect();
+        let is_done = |chunk: &ChunkId| !self.split.contains_key(chunk) || self.has_ended(*chunk, &ended);
+        ended.iter().map(|chunk| chunk.whole()).filter(is_done).collect()
+    }
+
+    /// Whether all parts of a chunk have.
+    fn has_ended(&self, chunk: ChunkId, ended: &HashSet<ChunkId>) -> bool {
+        let halves = if self.split.contains_key(&chunk) { chunk.halves() } else { None };
+        halves.map_or_else(|| ended.contains(&chunk), |halves| halves.iter().all(|half| self.has_ended(*half, ended)))
+    }
+}
+
+/// What a chunk was when an earlier run read it. It must be the same now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AsRead {
+    /// The output it belongs to.
+    pub part: u32,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Their digest, if there is one.
+    pub digest: Option<u64>,
 }
 
 /// How an earlier run left a chunk.
@@ -122,10 +163,13 @@ pub struct LeftOff {
 /// One line of the journal.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// A chunk was read and starts its life.
+    /// A chunk, or a half of one, was read and starts its life.
     Admitted(Admitted),
     /// A chunk went from one state to another.
     Transition(Transition),
+    /// A chunk has ended in favour of its halves, which are admitted behind this, in the same call of [`Journal::record`]: a journal keeps both or
+    /// nothing of that.
+    Split(Split),
     /// A chunk waits for a timer, and nobody works on it.
     Waiting(Waiting),
     /// A chunk is in a final state.
@@ -180,6 +224,27 @@ pub struct Transition {
     pub in_state_micros: u64,
     /// The error that caused it.
     pub error: Option<Box<str>>,
+}
+
+/// See [`Entry::Split`].
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its how many-th transition this is, from 0; the last.
+    pub seq: u32,
+    /// Microseconds since the Unix epoch.
+    pub at_micros: u64,
+    /// The state before.
+    pub from: StateId,
+    /// How often the chunk's latest invocation had been started.
+    pub attempt: u32,
+    /// Which worker (from 1); 0 is the committer.
+    pub worker: u32,
+    /// Microseconds spent in the state before.
+    pub in_state_micros: u64,
+    /// The error that caused it.
+    pub error: Box<str>,
 }
 
 /// See [`Entry::Waiting`].

@@ -412,7 +412,8 @@ impl Plan {
             .optional_handler("validate", RowValidator)
             .handler("transform", transcoder)
             .workers(self.workers())
-            .memory_limit(self.memory_limit());
+            .memory_limit(self.memory_limit())
+            .split_chunks();
         if let Some(give_up) = model.retry.give_up_after {
             run = run.patience(Patience { total: give_up.0, ..Patience::default() });
         }
@@ -458,6 +459,11 @@ impl Plan {
             }
         };
         self.pipeline.model.processors.iter().map(step).chain(self.more_steps.iter().cloned()).collect()
+    }
+
+    /// What the input's rows are in a dead letter.
+    pub fn form(&self) -> &'static str {
+        self.files.reading().records.form()
     }
 
     /// Whether each row of the output is a line.

@@ -4,10 +4,10 @@
 pub mod rows;
 
 use crate::chunk::ChunkId;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work on one chunk: what a state's `invoke.src` names.
 ///
@@ -25,6 +25,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// Rows are added up, so those that a handler takes out must be told: as [filtered](Done::filtering) or
 /// [rejected](Done::rejecting). A handler that loses rows silently has failed, which is an error of that chunk.
+///
+/// Who only knows that *some* row of the chunk is at fault says so with [`HandlerError::of_some_row`]: the engine then halves the chunk until
+/// the bad rows are alone, if the run [splits chunks](crate::Orchestrator::split_chunks).
 ///
 /// Runs on any worker, several at a time on different chunks. A panic is an error of that chunk. A handler that outlives its
 /// state's timeout is abandoned: its result is thrown away, its [`CancelToken`] says so, and its thread is lost to the run until
@@ -118,7 +121,7 @@ impl<P> Done<P> {
 /// A row that cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its place in the chunk as it was read, from 0.
+    /// Its place in the chunk as it was read, from 0; of a chunk that was split, in the half that the handler was given.
     pub row: u64,
     /// Why, for a person.
     pub reason: String,
@@ -133,6 +136,8 @@ pub struct HandlerError {
     pub kind: String,
     /// What, where and what to do, for a person.
     pub message: String,
+    /// Whether some row of the chunk is at fault, and it is not known which. Guards can look at it as `event.error.someRow`.
+    pub some_row: bool,
 }
 
 impl Rejected {
@@ -150,12 +155,23 @@ impl HandlerError {
 
     /// An error of this kind.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> HandlerError {
-        HandlerError { kind: kind.into(), message: message.into() }
+        HandlerError { kind: kind.into(), message: message.into(), some_row: false }
+    }
+
+    /// And some row of the chunk is at fault, but it is not known which: the others would do.
+    ///
+    /// A run that [splits chunks](crate::Orchestrator::split_chunks) halves the chunk at once, before the machine hears of the error, and
+    /// lets each half start anew; so only the rows that are really bad get to the machine's error event, each alone in its chunk. Where the
+    /// chunk cannot be halved, the machine gets the event as for any other error.
+    #[must_use]
+    pub fn of_some_row(mut self) -> HandlerError {
+        self.some_row = true;
+        self
     }
 
     /// The error as the machine's guards see it.
     pub(crate) fn to_event(&self) -> Value {
-        json!({ "kind": self.kind, "message": self.message })
+        json!({ "kind": self.kind, "message": self.message, "someRow": self.some_row })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::format::{Compression, Output, PADDING, Records, Scan};
 use crate::memory::{Buffer, Expansion, Pool};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::ops::Range;
 use std::str::from_utf8;
 use std::sync::Arc;
 
@@ -175,8 +176,8 @@ pub struct RowTranscoder {
 struct Made {
     rejected: Vec<Rejected>,
     filtered: u64,
-    /// Of the rows that go on.
-    places: Vec<Place>,
+    /// Of the rows that go on: their places, and where each begins and ends in the chunk's buffer.
+    places: Vec<(Place, Range<usize>)>,
 }
 
 impl RowTranscoder {
@@ -246,7 +247,7 @@ impl RowTranscoder {
                 },
             };
             match fault {
-                None => made.places.push(place),
+                None => made.places.push((place, start..end)),
                 Some(reason) => made.rejected.push(reject(place, reason, row)),
             }
         }
@@ -254,10 +255,10 @@ impl RowTranscoder {
     }
 
     /// Takes the lines through the steps and writes them.
-    fn process(&self, lines: &[u8], made: &mut Made) -> Output {
+    fn process(&self, text: &TextRows, lines: &[u8], made: &mut Made) -> Output {
         let mut output = Output::reusing(self.pool.take(self.expansion.room(lines.len() / 2)));
         let (mut line_out, mut at) = (Vec::new(), 0);
-        for place in std::mem::take(&mut made.places) {
+        for (place, span) in std::mem::take(&mut made.places) {
             let length = Records::Lines.end(&lines[at..], &mut Scan::default()).unwrap_or(lines.len() - at);
             let line = &lines[at..at + length];
             at += length;
@@ -265,10 +266,11 @@ impl RowTranscoder {
             match self.row(line, &mut line_out) {
                 Ok(true) => {
                     append(&line_out, &mut output);
-                    made.places.push(place);
+                    made.places.push((place, span));
                 }
                 Ok(false) => made.filtered += 1,
-                Err(reason) => made.rejected.push(reject(place, reason, line)),
+                // As it came: that is what can be mended and read again.
+                Err(reason) => made.rejected.push(reject(place, reason, &text.buffer.bytes()[span])),
             }
         }
         output
@@ -330,12 +332,13 @@ impl Handler<Batch> for RowTranscoder {
         if !self.is_direct() {
             let (memory, length) = output.into_parts();
             let lines = Buffer::new(memory, length, &self.pool);
-            output = self.process(lines.bytes(), &mut made);
+            output = self.process(text, lines.bytes(), &mut made);
         }
         self.expansion.learn(work.payload.bytes(), output.len());
         let Made { mut rejected, filtered, places } = made;
         rejected.sort_by_key(|rejected| rejected.row);
-        let payload = Batch::encoded_as(self.compress(output)?, self.compression, self.records_out(), places.len() as u64);
+        let payload =
+            Batch::encoded_as(self.compress(output)?, self.compression, self.records_out(), text.records.form(), places.len() as u64);
         Ok(Done::with(payload).rejecting(rejected).filtering(filtered))
     }
 }

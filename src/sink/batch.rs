@@ -13,6 +13,14 @@ impl ToBytes for Batch {
 }
 
 impl ToRows for Batch {
+    fn form_as_read(&self) -> &'static str {
+        self.came()
+    }
+
+    fn form(&self) -> &'static str {
+        Batch::form(self)
+    }
+
     fn rows_raw(&self, each: &mut dyn FnMut(&[u8])) {
         self.each_row(each);
     }

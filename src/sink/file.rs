@@ -41,7 +41,7 @@ impl FileSink {
     /// When one of them cannot be created, exists and may not be replaced, or is being written by somebody else.
     pub fn create<T: AsRef<Path>>(targets: impl IntoIterator<Item = T>, options: FileOptions) -> Result<FileSink, Trouble> {
         let output = |named: (Arc<str>, PathBuf)| {
-            let file = OutputFile::create(&named.1, options)?;
+            let file = OutputFile::create("output", &named.1, options)?;
             Ok(Output::new(named, Some(file), (0, 0)))
         };
         Ok(FileSink { files: named(targets).map(output).collect::<Result<_, Trouble>>()? })
@@ -71,13 +71,13 @@ impl FileSink {
     ) -> Result<FileSink, Trouble> {
         let output = |(name, target): (Arc<str>, PathBuf)| {
             let Some(position) = durable.iter().find(|position| position.output == name) else {
-                let file = OutputFile::create(&target, options)?;
+                let file = OutputFile::create("output", &target, options)?;
                 return Ok(Output::new((name, target), Some(file), (0, 0)));
             };
             let at = (position.bytes, position.rows);
             let has_partial = partial_name(&target).symlink_metadata().is_ok();
             let is_finished = !has_partial && target.metadata().is_ok_and(|found| found.len() == at.0);
-            let file = if is_finished { None } else { Some(OutputFile::resume(&target, options, at.0)?) };
+            let file = if is_finished { None } else { Some(OutputFile::resume("output", &target, options, at.0)?) };
             Ok(Output::new((name, target), file, at))
         };
         Ok(FileSink { files: named(targets).map(output).collect::<Result<_, Trouble>>()? })

@@ -12,10 +12,14 @@ pub(crate) mod output_file;
 mod stream;
 
 #[cfg(unix)]
-pub use dead_letter::{DeadLetterSink, ToRows};
+pub use dead_letter::{
+    DeadLetterSink, DeadLetters, DeadRecord, Fate, IdSet, Intent, ParseIdsError, Records, Replayed, ToRows, write_records,
+};
 pub use each::{Each, each};
 #[cfg(unix)]
 pub use file::{FileSink, output_names};
+#[cfg(all(unix, feature = "cli"))]
+pub(crate) use output_file::sync_folder;
 #[cfg(unix)]
 pub use output_file::{FileOptions, claim_partial, partial_name, present_name};
 pub use stream::StreamSink;
@@ -33,7 +37,8 @@ pub trait Sink<P>: Send {
     /// Accepts all of the chunk or, on error, none of it.
     ///
     /// # Errors
-    /// [`SinkError::Chunk`] when this chunk is at fault: the machine gets it as the invocation's error event.
+    /// [`SinkError::Chunk`] when this chunk is at fault: the machine gets it as the invocation's error event. Where only some row is, which is
+    /// not known, the error says so ([`HandlerError::of_some_row`]), and the chunk may be split.
     /// [`SinkError::Component`] when the sink is: a passing trouble pauses the run and the same chunk is written again later.
     fn write(&mut self, delivery: &Delivery<P>) -> Result<Written, SinkError>;
 
@@ -122,7 +127,7 @@ pub struct Delivery<P> {
     pub attempt: u32,
     /// Its rows.
     pub payload: Arc<P>,
-    /// For a dead letter: what went wrong, the first error first.
+    /// For a dead letter: what went wrong, the first error first; of many the first eight and the last eight.
     pub errors: Vec<HandlerError>,
     /// For a dead letter: rows that handlers took out of the chunk. The payload is empty of them.
     pub rejected: Vec<Rejected>,

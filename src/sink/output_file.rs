@@ -1,12 +1,12 @@
 //! One output file: written under a provisional name, made durable at checkpoints, and renamed when it is complete.
 
 use crate::claim::{FileClaim, claim};
-use crate::failpoint::reach;
+use crate::failpoint::{durable_file, durable_names, step};
 use crate::trouble::{Trouble, TroubleKind};
 use rustix::fs::OFlags;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What direct I/O has to be aligned to, in memory and in the file. Logical blocks are 512 or 4,096 bytes.
@@ -37,6 +37,8 @@ impl Default for FileOptions {
 
 /// A file in the making.
 pub struct OutputFile {
+    /// What it is to the run; names the steps that tests have fail.
+    role: &'static str,
     file: File,
     partial: PathBuf,
     target: PathBuf,
@@ -98,19 +100,17 @@ impl OutputFile {
     /// Bytes of memory that an open file keeps.
     pub const BUFFER_BYTES: usize = STAGE_BYTES + ALIGNMENT;
 
-    /// Begins `target` anew.
+    /// Begins `target` anew. `role` is what it is to the run, for tests that have its steps fail.
     ///
     /// # Errors
     /// [`TroubleKind::Io`] when the file cannot be created; [`TroubleKind::Configuration`] when the target exists and may not be replaced,
     /// or another process is writing it.
-    pub fn create(target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
+    pub fn create(role: &'static str, target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
         if !options.replace && target.symlink_metadata().is_ok() {
             return Err(exists(target));
         }
-        let file = OutputFile::open(target, options)?;
-        reach("output.create.before");
-        file.file.set_len(0).map_err(|error| file.trouble("cannot be emptied", error))?;
-        reach("output.create.after");
+        let file = OutputFile::open(role, target, options)?;
+        step(role, "empty", || file.file.set_len(0)).map_err(|error| file.trouble("cannot be emptied", error))?;
         Ok(file)
     }
 
@@ -118,7 +118,7 @@ impl OutputFile {
     ///
     /// # Errors
     /// [`TroubleKind::Configuration`] when these bytes are not there; else as [`OutputFile::create`].
-    pub fn resume(target: &Path, options: FileOptions, length: u64) -> Result<OutputFile, Trouble> {
+    pub fn resume(role: &'static str, target: &Path, options: FileOptions, length: u64) -> Result<OutputFile, Trouble> {
         let partial = partial_name(target);
         let found = partial.symlink_metadata().map(|metadata| metadata.len()).map_err(|error| {
             let message = format!("{} is gone, in which an earlier run wrote {length} bytes", partial.display());
@@ -128,12 +128,22 @@ impl OutputFile {
             let message = format!("{} has {found} bytes, but an earlier run wrote {length}", partial.display());
             return Err(Trouble::lasting(TroubleKind::Configuration, message));
         }
-        let mut file = OutputFile::open(target, options)?;
-        reach("output.truncate.before");
-        file.file.set_len(length).map_err(|error| file.trouble("cannot be truncated", error))?;
-        reach("output.truncate.after");
+        let mut file = OutputFile::open(role, target, options)?;
+        step(role, "truncate", || file.file.set_len(length)).map_err(|error| file.trouble("cannot be truncated", error))?;
         file.load_tail(length).map_err(|error| file.trouble("cannot be read", error))?;
         Ok(file)
+    }
+
+    /// Removes what was begun of `target`, if anything was.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn discard(target: &Path) -> Result<(), Trouble> {
+        let partial = partial_name(target);
+        match step("dead_letter", "discard", || std::fs::remove_file(&partial)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_trouble(&partial, "cannot be removed", error)),
+            _ => Ok(()),
+        }
     }
 
     /// Takes the last, unaligned bytes back into the stage.
@@ -150,7 +160,7 @@ impl OutputFile {
         Ok(())
     }
 
-    fn open(target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
+    fn open(role: &'static str, target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
         let partial = partial_name(target);
         let open = |flags: OFlags| {
             let flags = (flags | OFlags::NOFOLLOW).bits();
@@ -164,11 +174,15 @@ impl OutputFile {
                 .open(&partial)
         };
         let wants_direct = options.direct && suits_direct(target);
-        let direct = if wants_direct { open(OFlags::DIRECT) } else { Err(ErrorKind::Unsupported.into()) };
-        let is_direct = direct.is_ok();
-        let file = direct.or_else(|_| open(OFlags::empty())).map_err(|error| cannot_create(&partial, error))?;
+        let opened = step(role, "open", || {
+            let direct = if wants_direct { open(OFlags::DIRECT) } else { Err(ErrorKind::Unsupported.into()) };
+            let is_direct = direct.is_ok();
+            io::Result::Ok((direct.or_else(|_| open(OFlags::empty()))?, is_direct))
+        });
+        let (file, is_direct) = opened.map_err(|error| cannot_create(&partial, error))?;
         claim(&file, &partial)?;
         Ok(OutputFile {
+            role,
             file,
             partial,
             target: target.to_owned(),
@@ -195,10 +209,10 @@ impl OutputFile {
         let mut rest = &bytes[self.taken..];
         loop {
             if self.stage.filled == STAGE_BYTES
-                && let Err(error) = self.write_stage()
+                && let Err(trouble) = self.write_stage()
             {
                 self.taken = bytes.len() - rest.len();
-                return Err(self.trouble("cannot be written", error));
+                return Err(trouble);
             }
             if rest.is_empty() {
                 self.taken = 0;
@@ -209,10 +223,9 @@ impl OutputFile {
     }
 
     /// Writes a full stage.
-    fn write_stage(&mut self) -> io::Result<()> {
-        reach("output.write.before");
-        self.write_at(STAGE_BYTES, self.written)?;
-        reach("output.write.after");
+    fn write_stage(&mut self) -> Result<(), Trouble> {
+        self.check_intact()?;
+        step(self.role, "write", || self.write_at(STAGE_BYTES, self.written)).map_err(|error| self.trouble("cannot be written", error))?;
         self.written += STAGE_BYTES as u64;
         self.stage.filled = 0;
         if !self.direct && self.written - self.started >= WRITEBACK_BYTES {
@@ -238,21 +251,22 @@ impl OutputFile {
     /// Makes everything that was appended durable. With direct I/O up to a block of zeros may stand behind it until the end.
     ///
     /// # Errors
-    /// When the system refuses. Nothing is lost; it may be tried again.
+    /// When the system refuses. Passing trouble may be tried again; a sync that failed lasts.
     pub fn flush(&mut self) -> Result<(), Trouble> {
         let filled = self.stage.filled;
         let length = if self.direct { filled.next_multiple_of(ALIGNMENT) } else { filled };
         let start = self.stage.offset;
         self.stage.memory[start + filled..start + length].fill(0);
-        reach("output.flush.before");
-        let flushed = if length > 0 { self.write_at(length, self.written) } else { Ok(()) };
-        reach("output.sync.before");
-        flushed.map_err(|error| self.trouble("cannot be written", error))?;
-        self.file.sync_data().map_err(|error| self.not_synced(error))?;
-        reach("output.sync.after");
+        self.check_intact()?;
+        if length > 0 {
+            let flushed = step(self.role, "flush", || self.write_at(length, self.written));
+            flushed.map_err(|error| self.trouble("cannot be written", error))?;
+        }
+        step(self.role, "sync", || self.file.sync_data()).map_err(|error| not_synced(&self.partial, error))?;
+        durable_file(&self.partial);
         if !self.named {
             // The journal will say that these bytes are there: then the name has to be, too.
-            sync_folder(&self.partial)?;
+            sync_folder(self.role, &self.partial)?;
             self.named = true;
         }
         Ok(())
@@ -261,25 +275,49 @@ impl OutputFile {
     /// Gives the complete file its final name, durably.
     ///
     /// # Errors
-    /// When the system refuses. Nothing is lost; it may be tried again.
+    /// As [`OutputFile::flush`]; [`TroubleKind::Configuration`] when the target has come into being meanwhile, or somebody touched the file.
     pub fn finish(&mut self) -> Result<(), Trouble> {
         self.flush()?;
-        reach("output.finish.before");
-        self.file.set_len(self.length()).map_err(|error| self.trouble("cannot be written", error))?;
-        self.file.sync_all().map_err(|error| self.not_synced(error))?;
-        if !self.options.replace && self.target.symlink_metadata().is_ok() {
-            return Err(exists(&self.target));
+        step(self.role, "trim", || self.file.set_len(self.length())).map_err(|error| self.trouble("cannot be written", error))?;
+        step(self.role, "sync_all", || self.file.sync_all()).map_err(|error| not_synced(&self.partial, error))?;
+        durable_file(&self.partial);
+        // It may have been renamed before trouble came: then only the directory is left.
+        if !self.is_at(&self.target) {
+            if !self.is_at(&self.partial) {
+                return Err(self.touched("is not the file any more that is being written"));
+            }
+            if !self.options.replace && self.target.symlink_metadata().is_ok() {
+                return Err(exists(&self.target));
+            }
+            step(self.role, "rename", || std::fs::rename(&self.partial, &self.target))
+                .map_err(|error| self.trouble("cannot be renamed", error))?;
         }
-        reach("output.rename.before");
-        std::fs::rename(&self.partial, &self.target).map_err(|error| self.trouble("cannot be renamed", error))?;
-        reach("output.rename.after");
-        sync_folder(&self.target)
+        sync_folder(self.role, &self.target)
     }
 
-    /// The system may have dropped what it could not write, and would call a second try a success: what is durable is not known any more,
-    /// and has to be read again by the next run.
-    fn not_synced(&self, error: io::Error) -> Trouble {
-        Trouble::lasting(TroubleKind::Io, format!("{}: cannot be made durable", self.partial.display())).because(error)
+    /// Whether the name at `path` stands for this file.
+    fn is_at(&self, path: &Path) -> bool {
+        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let ours = self.file.metadata().map(place);
+        path.symlink_metadata().map(place).is_ok_and(|there| ours.is_ok_and(|ours| ours == there))
+    }
+
+    /// Makes sure that nobody has removed or cut the file: writing on would leave nothing, or a hole.
+    fn check_intact(&self) -> Result<(), Trouble> {
+        let found = self.file.metadata().map_err(|error| self.trouble("cannot be looked at", error))?;
+        if found.nlink() == 0 {
+            return Err(self.touched("was removed while it was being written"));
+        }
+        if found.len() < self.written {
+            return Err(self.touched("was cut while it was being written"));
+        }
+        Ok(())
+    }
+
+    /// Somebody else was at the file: what was written is not there any more.
+    fn touched(&self, what: &str) -> Trouble {
+        let message = format!("{} {what}; leave it alone, and start over with --fresh", self.partial.display());
+        Trouble::lasting(TroubleKind::Configuration, message)
     }
 
     fn trouble(&self, what: &str, error: io::Error) -> Trouble {
@@ -287,11 +325,23 @@ impl OutputFile {
     }
 }
 
-/// Makes the name of the file at `path` durable.
-fn sync_folder(path: &Path) -> Result<(), Trouble> {
+/// Makes the names in the directory of the file at `path` durable: that it is there, or not there any more. `role` is as for
+/// [`OutputFile::create`].
+///
+/// # Errors
+/// [`TroubleKind::Io`] when the system refuses.
+pub(crate) fn sync_folder(role: &'static str, path: &Path) -> Result<(), Trouble> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| io_trouble(path, "its directory cannot be synced", error))
+    let folder = File::open(folder).map_err(|error| io_trouble(path, "its directory cannot be opened", error))?;
+    step(role, "folder", || folder.sync_all()).map_err(|error| not_synced(path, error))?;
+    durable_names(path);
+    Ok(())
+}
+
+/// The system may have dropped what it could not write, and would call a second try a success: what is durable is not known any more,
+/// and the next run goes on from what surely was.
+fn not_synced(path: &Path, error: io::Error) -> Trouble {
+    Trouble::lasting(TroubleKind::Io, format!("{}: cannot be made durable", path.display())).because(error)
 }
 
 /// Trouble with the file at `path`. A disk that is full or fails may be well again later; a permission will not come by waiting.

@@ -3,10 +3,12 @@
 mod commands;
 mod connect;
 mod diagram;
+mod dlq;
 mod docs;
 mod engine;
 mod export;
 mod fsm;
+mod fuzz;
 mod journal;
 mod pipeline;
 mod support;

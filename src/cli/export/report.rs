@@ -1,5 +1,6 @@
 //! What an export did, for people and for programs.
 
+use super::super::exit::Failure;
 use super::super::inspect::show_time;
 use super::super::job::{self, target::Target};
 use super::super::values::{show_count, show_duration};
@@ -15,10 +16,10 @@ pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &
         "target": target.to_string(),
         "files": target.files(export),
         "read": export.mode,
-        "snapshot": {
+        "snapshot": (!export.is_by_key()).then(|| json!({
             "id": session.snapshot().id, "lsn": session.snapshot().lsn, "taken_at": session.snapshot().taken_at,
             "age_seconds": session.since().elapsed().as_secs_f64(),
-        },
+        })),
         "run": report,
     })
 }
@@ -28,6 +29,14 @@ pub fn describe_complete(earlier: &Earlier, export: &Export, target: &Target) ->
     json!({
         "table": export.shown(), "target": target.to_string(), "files": target.files(export),
         "already_complete": { "at_micros": earlier.run.ended_at, "rows": earlier.carried().rows },
+    })
+}
+
+/// A table whose export failed, as JSON, with what was done of it.
+pub fn describe_failure(failure: &Failure, export: &Export, target: &Target) -> Value {
+    json!({
+        "table": export.shown(), "target": target.to_string(), "files": target.files(export),
+        "failure": failure.describe(), "run": failure.run(),
     })
 }
 
@@ -42,13 +51,23 @@ pub fn print_complete(earlier: &Earlier, export: &Export, target: &Target) {
 
 /// Prints the report for people, on standard error.
 pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Session) {
+    job::report::print(report, &export.shown(), target, &source(export, session));
+}
+
+/// How it was read, and of which moment the rows are.
+fn source(export: &Export, session: &Session) -> String {
+    let ranges = show_count(export.ranges.len() as u64);
     let mode = match &export.mode {
-        ReadMode::Pages => format!("{} page ranges", show_count(export.ranges.len() as u64)),
+        ReadMode::Keyset { key } => return format!("{ranges} ranges of the key {}, each at a moment of its own", show_key(key)),
+        ReadMode::Pages => format!("{ranges} page ranges"),
         ReadMode::OneLane { reason } => format!("one statement ({reason})"),
     };
     let snapshot = session.snapshot();
-    let lsn = snapshot.lsn.as_deref().unwrap_or("unknown");
-    let held = show_duration(session.since().elapsed().as_secs_f64());
-    let source = format!("{mode}, snapshot {} at {lsn}, held for {held}", snapshot.id);
-    job::report::print(report, &export.shown(), target, &source);
+    let (lsn, held) = (snapshot.lsn.as_deref().unwrap_or("unknown"), show_duration(session.since().elapsed().as_secs_f64()));
+    format!("{mode}, snapshot {} at {lsn}, held for {held}", snapshot.id)
+}
+
+/// A key's columns: `id`, `(region, id)`.
+pub fn show_key(columns: &[String]) -> String {
+    if let [column] = columns { column.clone() } else { format!("({})", columns.join(", ")) }
 }

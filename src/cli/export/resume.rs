@@ -2,11 +2,12 @@
 
 use super::super::args::Consistency;
 use super::super::exit::Failure;
-use super::super::job::resume::{self, Begin, Question, Verdict, compare};
+use super::super::job::resume::{self as common, Begin, Question, Verdict, compare};
 use super::super::job::target::Target;
 use super::{Job, Table};
+use crate::journal::sqlite::give_up;
 use crate::journal::sqlite::recover::Earlier;
-use crate::sink::output_names;
+use crate::sink::{output_names, present_name};
 use crate::source::postgres::{Cut, Export, ServerFacts, Session, SnapshotFacts};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -20,13 +21,37 @@ pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Targ
         stranger: "another export, or of a table that is another by now",
     };
     let differences = differences(job, session, export, target);
-    resume::look(&question, differences, |earlier| {
+    common::look(&question, differences, |earlier| {
         if let Some(cut) = earlier_cut(earlier) {
             export.cut_as(cut);
         }
         let obstacle = export.cut.is_none().then(|| "what is read by one statement cannot be continued".to_owned());
         Verdict { files: target.files(export), obstacle }
     })
+}
+
+/// Makes sure that the outputs are as earlier runs left them. By key, every range that is not finished is given up, to be read again as a
+/// whole: at another moment it has other rows.
+pub fn check(job: &Job<'_>, export: &Export, target: &Target, earlier: &mut Earlier) -> Result<(), Failure> {
+    let Some(journal) = job.journal(target) else { return Ok(()) };
+    common::verify_output(&journal, &target.files(export), earlier)?;
+    if export.is_by_key() {
+        keep_whole_ranges(job, export, target, earlier)?;
+    }
+    Ok(())
+}
+
+/// Gives up what was done of ranges that are not finished.
+fn keep_whole_ranges(job: &Job<'_>, export: &Export, target: &Target, earlier: &mut Earlier) -> Result<(), Failure> {
+    let Some(journal) = job.journal(target) else { return Ok(()) };
+    let dead = job.dead_letter(target).map(|file| (output_names(&[&file]).swap_remove(0), present_name(&file)));
+    let dead = dead.as_ref().map(|(name, file)| (&**name, file.as_path()));
+    if give_up::unfinished_ranges(&journal, &output_names(&target.files(export)), dead)?
+        && let Some(rest) = common::read(&journal, &job.settings.definition)?
+    {
+        *earlier = rest;
+    }
+    Ok(())
 }
 
 /// The snapshot of the last run, which by then was proved to show the same as those before it.
@@ -48,6 +73,9 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
     };
     let nothing_is_left = tables.iter().all(is_all_read);
     if tables.iter().all(|table| matches!(table.begin, Begin::Complete(_))) {
+        return Ok(false);
+    }
+    if job.by_key() {
         return Ok(false);
     }
     let mut mixed = false;
@@ -83,12 +111,10 @@ fn accept(job: &Job<'_>, table: &mut Table, change: &str) -> Result<(), Failure>
         ));
     }
     tracing::warn!("{shown} has changed since it was begun ({change}): going on under another snapshot, rows may be lost or doubled");
-    let names = output_names(&table.target.files(&table.export));
-    let name = |part: u32| names.get(usize::try_from(part).ok()?).map(ToString::to_string);
-    if let Begin::GoOn(earlier) = &mut table.begin {
-        earlier.keep_whole_ranges(name);
+    match &mut table.begin {
+        Begin::GoOn(earlier) => keep_whole_ranges(job, &table.export, &table.target, earlier),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// What of a server has to be the same.
@@ -109,11 +135,16 @@ fn heap_files(cut: &Value) -> Value {
 fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target) -> impl FnOnce(&Earlier) -> Vec<String> + use<> {
     let server = same_server(session.server());
     let settings = job.output_settings(export, target);
+    let is_by_key = export.is_by_key();
     let (target, heaps) = (target.to_string(), heap_files(&json!(export.cut)));
     move |earlier| {
         let mut found = Vec::new();
         let server_then = &earlier.run.source["facts"];
         for (key, now) in server.as_object().into_iter().flatten() {
+            if key == "timeline" && is_by_key {
+                // Another moment, as every range is.
+                continue;
+            }
             compare(&format!("server.{key}"), &server_then[key], now, &mut found);
         }
         // The directory may have another name by now, but another file is another export's.

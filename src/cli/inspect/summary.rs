@@ -70,7 +70,7 @@ fn show_run(run: &RunRow, reader: &Reader) -> Result<(), Failure> {
 
 fn source(run: &RunRow) -> String {
     let identity = &run.settings["identity"];
-    let what = ["table", "query", "files"].iter().find_map(|key| identity[*key].as_str()).unwrap_or("?");
+    let what = ["table", "query", "files", "dead_letter"].iter().find_map(|key| identity[*key].as_str()).unwrap_or("?");
     let server = run.source["server"].as_str().unwrap_or("");
     if server.is_empty() { what.to_owned() } else { format!("{what} of {server}") }
 }

@@ -70,8 +70,33 @@ impl Outputs {
         Err(Failure::configuration(format!("{} exists; give another output, or --force to replace it", file.display())))
     }
 
+    /// Gives a run its outputs and its journal, new or as earlier runs left them.
+    pub fn attach(
+        &self,
+        run: Orchestrator<Batch>,
+        begin: &Begin,
+        record: RunRecord,
+        clock: Clock,
+        created: &mut Created,
+    ) -> Result<Orchestrator<Batch>, Failure> {
+        if let (Some(path), Begin::Anew(reason)) = (&self.journal, begin) {
+            if let Some(reason) = reason {
+                tracing::warn!("{}: starting over, because {reason}", self.target);
+            }
+            // Before the output is emptied: the journal would say of it what is not so any more.
+            target::remove_journal(path)?;
+        }
+        let run = self.outlets(run, begin, created)?;
+        let Some(path) = &self.journal else { return Ok(run) };
+        let run = run.journal(SqliteJournal::open(path, self.options.mode, record, clock)?);
+        if let Begin::Anew(_) = begin {
+            created.paths.extend(target::journal_files(path));
+        }
+        Ok(run)
+    }
+
     /// Sink and dead letter, new or as earlier runs left them.
-    pub fn outlets(&self, run: Orchestrator<Batch>, begin: &Begin, created: &mut Created) -> Result<Orchestrator<Batch>, Failure> {
+    fn outlets(&self, run: Orchestrator<Batch>, begin: &Begin, created: &mut Created) -> Result<Orchestrator<Batch>, Failure> {
         let Outputs { target, files, options, head, .. } = self;
         let run = match (target, begin) {
             (Target::Files(_), Begin::GoOn(earlier)) => run.sink("sink", FileSink::resume(files, *options, &earlier.positions)?),
@@ -97,29 +122,6 @@ impl Outputs {
                 run.dead_letter("deadLetter", each(move |delivery: &Delivery<Batch>| no_dead_letter(delivery, setting)))
             }
         })
-    }
-
-    /// The journal, new or as earlier runs left it.
-    pub fn journaled(
-        &self,
-        run: Orchestrator<Batch>,
-        begin: &Begin,
-        record: RunRecord,
-        clock: Clock,
-        created: &mut Created,
-    ) -> Result<Orchestrator<Batch>, Failure> {
-        let Some(path) = &self.journal else { return Ok(run) };
-        if let Begin::Anew(reason) = begin {
-            if let Some(reason) = reason {
-                tracing::warn!("{}: starting over, because {reason}", self.target);
-            }
-            target::remove_journal(path)?;
-        }
-        let run = run.journal(SqliteJournal::open(path, self.options.mode, record, clock)?);
-        if let Begin::Anew(_) = begin {
-            created.paths.extend(target::journal_files(path));
-        }
-        Ok(run)
     }
 }
 

@@ -25,6 +25,9 @@ pub fn print(report: &RunReport, source: &str, target: &Target, how: &str) {
     let metrics = &report.metrics;
     let rate = metrics.rows_admitted as f64 / report.seconds.max(1e-6);
     eprintln!("{source} -> {target}: {}", outcome(report));
+    if let Some(reason) = &report.stopped_because {
+        eprintln!("  because  {reason}");
+    }
     let (came, sign) = match report.outcome {
         // A range that was not read to its end has no count of the origin's.
         Outcome::Stopped | Outcome::Cancelled => (metrics.rows_admitted + metrics.rows_carried_over, "came in,"),

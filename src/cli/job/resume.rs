@@ -9,6 +9,7 @@ use crate::journal::sqlite::recover::Earlier;
 use crate::journal::sqlite::verify;
 use crate::sink::{output_names, present_name};
 use crate::source::ChunkLimits;
+use crate::trouble::Trouble;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +46,12 @@ pub struct Verdict {
     pub obstacle: Option<String>,
 }
 
-/// Looks what the journal of a target knows. `differences` says what was asked for otherwise; `judge` what the journal means if nothing
+/// What a journal says of earlier runs by this definition; nothing if it is not there.
+pub fn read(journal: &Path, definition: &Definition) -> Result<Option<Earlier>, Trouble> {
+    Earlier::read(journal, &written_events(definition))
+}
+
+/// Looks what the journal of a target knows. The output itself [is looked at](verify_output) before a run goes on with it. `differences` says what was asked for otherwise; `judge` what the journal means if nothing
 /// was.
 pub fn look(
     question: &Question<'_>,
@@ -54,7 +60,7 @@ pub fn look(
 ) -> Result<Begin, Failure> {
     let Some(path) = &question.journal else { return Ok(Begin::Anew(None)) };
     let unusable = |trouble| Failure::from(trouble).advise("Nothing was changed. Give another --journal, or start over with --fresh.");
-    let Some(earlier) = Earlier::read(path, &written_events(question.definition)).map_err(unusable)? else {
+    let Some(earlier) = read(path, question.definition).map_err(unusable)? else {
         return Ok(Begin::Anew(None));
     };
     if let Target::Stream(_) = question.target {
@@ -82,7 +88,6 @@ pub fn look(
         let message = format!("chunk {chunk} is in the output and had more to do by its definition: it cannot be read again");
         return Err(Failure::configuration(message).advise("Start over with --fresh."));
     }
-    verify_output(path, &files, &earlier)?;
     Ok(Begin::GoOn(Box::new(earlier)))
 }
 
@@ -140,7 +145,7 @@ fn durable(earlier: &Earlier, name: &str) -> u64 {
 }
 
 /// Compares what earlier runs wrote with what the journal says of it.
-fn verify_output(journal: &Path, files: &[PathBuf], earlier: &Earlier) -> Result<(), Failure> {
+pub fn verify_output(journal: &Path, files: &[PathBuf], earlier: &Earlier) -> Result<(), Failure> {
     let refused = |why: String| Err(Failure::configuration(why).advise("Nothing was changed. --fresh starts over."));
     for ((part, file), name) in (0..).zip(files).zip(output_names(files)) {
         // Without a chunk there may be a head, or not yet.
@@ -160,10 +165,10 @@ fn verify_output(journal: &Path, files: &[PathBuf], earlier: &Earlier) -> Result
     refused(format!("the output is not as earlier runs left it: {problem}"))
 }
 
-/// For people: "resuming: 412 of 980 ranges done".
-pub fn describe(earlier: &Earlier, ranges: usize) -> String {
+/// For people: "412 of 980 ranges and 5,000 rows done".
+pub fn done(earlier: &Earlier, ranges: usize) -> String {
     let (done, all) = (earlier.finished.len() as u64, ranges as u64);
     let rows = earlier.carried().rows;
     let ended = rows.written + rows.filtered + rows.dead_lettered + rows.cancelled;
-    format!("resuming: {} of {} ranges and {} rows done", show_count(done), show_count(all), show_count(ended))
+    format!("{} of {} ranges and {} rows done", show_count(done), show_count(all), show_count(ended))
 }

@@ -1,7 +1,9 @@
 //! Where a run goes: which file for which table and lane.
 
 use super::super::exit::Failure;
+use crate::failpoint::step;
 use crate::journal::sqlite::{claim, query::Reader, schema};
+use crate::sink::sync_folder;
 use crate::source::postgres::{Compression, Export};
 use crate::trouble::{Trouble, TroubleKind};
 use std::collections::BTreeSet;
@@ -167,15 +169,18 @@ pub fn remove_journal(path: &Path) -> Result<(), Failure> {
         let message = format!("{} is not a journal, and is not replaced", path.display());
         return Err(Failure::configuration(message).advise("Give another --journal, or another --to."));
     }
+    let mut removed = false;
     for name in journal_files(path) {
         if name.exists() {
-            std::fs::remove_file(&name).map_err(|error| {
+            step("journal", "remove", || std::fs::remove_file(&name)).map_err(|error| {
                 let message = format!("{} cannot be removed", name.display());
                 Failure::from(Trouble::lasting(TroubleKind::Io, message).because(error))
             })?;
+            removed = true;
         }
     }
-    Ok(())
+    // Or the log of the old one might come back beside the new one.
+    if removed { Ok(sync_folder("journal", path)?) } else { Ok(()) }
 }
 
 /// The files that a journal consists of while it is open. A log that stayed behind alone would be taken for one of the next journal.

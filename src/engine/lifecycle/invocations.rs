@@ -6,6 +6,7 @@ use crate::engine::registry::Role;
 use crate::engine::shared::{Back, Shared};
 use crate::fsm::{InvocationId, Jitter, TimerId};
 use crate::processor::CancelToken;
+use crate::sync::thread;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ impl<P: Payload> Life<P> {
         if let Role::Watcher(watcher) = shared.registry.role(invocation) {
             self.watching.push((invocation, cancel.clone()));
             let (watcher, cell, back) = (watcher.clone(), cell.clone(), shared.back.clone());
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 let result = crate::engine::worker::contained(|| watcher.watch(&cancel));
                 let _ = back.send(Back::Watched { cell, invocation, cancel, result });
             });

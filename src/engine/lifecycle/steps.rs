@@ -1,6 +1,6 @@
 //! What a step of the machine makes of the chunk: its moves written down, its effects performed.
 
-use super::{Cell, Deferred, Life, Notebook};
+use super::{Cell, Deferred, Life, Notebook, remember};
 use crate::chunk::Payload;
 use crate::clock::Moment;
 use crate::engine::metrics::Move;
@@ -81,7 +81,7 @@ impl<P: Payload> Life<P> {
             }
             Err(error) => {
                 let (data, text) = (error.to_event(), error.to_string());
-                self.errors.push(error);
+                remember(&mut self.errors, error);
                 let event = Event { id: invocation.error, name: None, data: EventData::Error(&data) };
                 self.step(cell, shared, book, &event, Cause { error: Some(&text), ..Cause::default() });
             }
@@ -110,7 +110,7 @@ impl<P: Payload> Life<P> {
             HandlerError::new(HandlerError::TIMEOUT, format!("`{handler}` had not ended when `{}` was over", timer.key))
         });
         let text = timeout.as_ref().map(ToString::to_string);
-        self.errors.extend(timeout);
+        timeout.into_iter().for_each(|timeout| remember(&mut self.errors, timeout));
         self.step(cell, shared, book, &event, Cause { error: text.as_deref(), ..Cause::default() });
     }
 
@@ -121,7 +121,7 @@ impl<P: Payload> Life<P> {
         let before = self.instance.state();
         if shared.machine.send(&mut self.instance, event, &mut stage, &mut book.effects).is_err() {
             let message = format!("the transitions from `{}` come to no end", shared.machine.state_name(before));
-            self.errors.push(HandlerError::new("endless", message));
+            remember(&mut self.errors, HandlerError::new("endless", message));
         }
         self.after_step(cell, shared, book, now, cause);
     }

@@ -1,8 +1,9 @@
 //! Does the journal tell a story that can have happened? Every walk is replayed against the definition, and the rows are added up.
 
-use super::query::{Reader, RunRow, TransitionRow};
+use super::query::{ChunkRow, Reader, RunRow, TransitionRow};
+use crate::chunk::ChunkId;
 use crate::fsm::{CompileOptions, Definition, Effects, Host, Machine, Microstep, StateId, compile};
-use crate::journal::{ChunkRows, RECOVERED, RowSum};
+use crate::journal::{ChunkRows, DISCARDED, RECOVERED, RowSum, SPLIT, SPLIT_STATE};
 use crate::trouble::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -82,6 +83,7 @@ impl Audit {
     fn walks(&mut self, reader: &Reader, machines: &BTreeMap<i64, Machine>) -> Result<BTreeMap<String, String>, Trouble> {
         let mut ends = BTreeMap::new();
         let mut walk: Option<Walk> = None;
+        let mut whole: Option<Whole> = None;
         reader.walks(|row| {
             self.transitions += 1;
             let Some(machine) = machines.get(&row.run) else {
@@ -91,24 +93,35 @@ impl Audit {
             let same = walk.as_ref().is_some_and(|walk| walk.chunk == row.chunk);
             if !same && let Some(done) = walk.take() {
                 self.chunks += 1;
-                ends.insert(done.chunk, done.at);
+                ends.extend(done.end());
+            }
+            // Parts come behind the chunk as it was read. If that was begun again, what parts did before is no story any more.
+            if row.chunk.contains('/') {
+                if whole.as_ref().is_some_and(|whole| row.run < whole.begun && row.chunk.starts_with(&whole.prefix)) {
+                    return Ok(());
+                }
+            } else if row.seq == 0 {
+                whole = Some(Whole { prefix: format!("{}/", row.chunk), begun: row.run });
             }
             let before = walk.take();
             if let Some(problem) = problem(machine, before.as_ref(), &row) {
                 self.find(&row.chunk, problem);
             }
-            walk = Some(Walk { chunk: row.chunk, run: row.run, seq: row.seq, at: row.to });
+            let discarded = row.event == DISCARDED;
+            walk = Some(Walk { chunk: row.chunk, run: row.run, seq: row.seq, at: row.to, discarded });
             Ok::<(), Trouble>(())
         })?;
         if let Some(done) = walk {
             self.chunks += 1;
-            ends.insert(done.chunk, done.at);
+            ends.extend(done.end());
         }
         Ok(ends)
     }
 
-    /// Compares the chunks' rows with their walks.
+    /// Compares the chunks' rows with their walks, and those of chunks that were split with their parts.
     fn chunk_rows(&mut self, reader: &Reader, mut ends: BTreeMap<String, String>) -> Result<(), Trouble> {
+        // Chunks that were split, whose halves must come: rows that are still to be found.
+        let mut split: BTreeMap<ChunkId, (u64, i64)> = BTreeMap::new();
         for chunk in reader.chunks(None)? {
             match ends.remove(&chunk.chunk) {
                 None => self.find(&chunk.chunk, "it has no transition".into()),
@@ -117,6 +130,7 @@ impl Audit {
                 }
                 Some(_) => {}
             }
+            self.parentage(&chunk, &mut split);
             if let Some(ChunkRows { written, filtered, dead_lettered, cancelled }) = chunk.rows_by_end {
                 let sum = written + filtered + dead_lettered + cancelled;
                 if sum != chunk.rows.unsigned_abs() {
@@ -126,12 +140,37 @@ impl Audit {
                 self.rows.filtered += filtered;
                 self.rows.dead_lettered += dead_lettered;
                 self.rows.cancelled += cancelled;
-            } else if self.complete {
+            } else if self.complete && !chunk.is_split() {
                 self.find(&chunk.chunk, format!("the run is complete, but it is still in `{}`", chunk.state));
+            }
+        }
+        for (chunk, (halves, left)) in split {
+            if (halves, left) != (2, 0) {
+                let problem = format!("it was split, but the journal has {halves} of its 2 halves, and {left} of its rows are in none");
+                self.find(&chunk.to_string(), problem);
             }
         }
         ends.into_keys().for_each(|chunk| self.find(&chunk, "it has transitions, but is not among the chunks".into()));
         Ok(())
+    }
+
+    /// Notes a chunk that was split, and takes a half's rows from those of the chunk that it is a half of.
+    fn parentage(&mut self, chunk: &ChunkRow, split: &mut BTreeMap<ChunkId, (u64, i64)>) {
+        let Ok(id) = chunk.chunk.parse::<ChunkId>() else {
+            self.find(&chunk.chunk, "this is no chunk's id".into());
+            return;
+        };
+        match id.parent().map(|parent| split.get_mut(&parent)) {
+            None => {}
+            Some(None) => self.find(&chunk.chunk, "it is half of a chunk that was not split".into()),
+            Some(Some((halves, left))) => {
+                *halves += 1;
+                *left -= chunk.rows;
+            }
+        }
+        if chunk.is_split() {
+            split.insert(id, (0, chunk.rows));
+        }
     }
 
     /// Compares the sums with what ranges and run say.
@@ -166,6 +205,23 @@ struct Walk {
     run: i64,
     seq: i64,
     at: String,
+    /// Its range was given up: there is no such chunk any more, unless one is read anew.
+    discarded: bool,
+}
+
+impl Walk {
+    /// Which chunk has ended where.
+    fn end(self) -> Option<(String, String)> {
+        (!self.discarded).then_some((self.chunk, self.at))
+    }
+}
+
+/// A chunk as it was read, whose parts may follow.
+struct Whole {
+    /// What the names of its parts begin with.
+    prefix: String,
+    /// The last run in which it began its life.
+    begun: i64,
 }
 
 fn machine(run: &RunRow) -> Result<Machine, Trouble> {
@@ -177,6 +233,11 @@ fn machine(run: &RunRow) -> Result<Machine, Trouble> {
 
 /// What is wrong with this transition, coming from there.
 fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Option<String> {
+    match row.event.as_str() {
+        SPLIT => return split(machine, before, row),
+        DISCARDED => return discarded(before, row),
+        _ => {}
+    }
     let Some(to) = machine.state(&row.to) else { return Some(format!("there is no state `{}`", row.to)) };
     let Some(from_name) = &row.from else {
         let restart = before.is_none_or(|before| before.run < row.run);
@@ -186,16 +247,17 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
     if row.event == RECOVERED {
         return recovered(machine, before, row, to);
     }
-    let Some(from) = machine.state(from_name) else { return Some(format!("there is no state `{from_name}`")) };
-    let Some(before) = before.filter(|before| before.run == row.run) else {
-        return Some(format!("its first transition in the journal is number {}, from `{from_name}`", row.seq));
+    if let Some(gap) = gap(before, row, from_name) {
+        return Some(gap);
+    }
+    if before.is_some_and(|before| before.discarded) {
+        return Some(format!("transition {} is of a chunk that was discarded before", row.seq));
+    }
+    let Some(from) = machine.state(from_name) else {
+        let is_split = from_name == SPLIT_STATE;
+        let ended = || format!("transition {} leaves `{from_name}`, which is final", row.seq);
+        return Some(if is_split { ended() } else { format!("there is no state `{from_name}`") });
     };
-    if row.seq != before.seq + 1 {
-        return Some(format!("transitions are missing between number {} and number {}", before.seq, row.seq));
-    }
-    if *from_name != before.at {
-        return Some(format!("transition {} leaves `{from_name}`, but the chunk was in `{}`", row.seq, before.at));
-    }
     if machine.is_final(from) && machine.parent(from).is_none_or(|parent| machine.parent(parent).is_none()) {
         return Some(format!("transition {} leaves `{from_name}`, which is final", row.seq));
     }
@@ -203,9 +265,38 @@ fn problem(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Opt
     (!legal).then(|| format!("transition {}: no `{}` leads from `{from_name}` to `{}`", row.seq, row.event, row.to))
 }
 
+/// What is missing between this transition, which leaves `from`, and the one before it.
+fn gap(before: Option<&Walk>, row: &TransitionRow, from: &str) -> Option<String> {
+    let Some(before) = before.filter(|before| before.run == row.run) else {
+        return Some(format!("its first transition in the journal is number {}, from `{from}`", row.seq));
+    };
+    if row.seq != before.seq + 1 {
+        return Some(format!("transitions are missing between number {} and number {}", before.seq, row.seq));
+    }
+    (from != before.at).then(|| format!("transition {} leaves `{from}`, but the chunk was in `{}`", row.seq, before.at))
+}
+
+/// A chunk whose range is given up ends where it was, be that a state of the engine's own.
+fn discarded(before: Option<&Walk>, row: &TransitionRow) -> Option<String> {
+    let from = row.from.as_deref().unwrap_or_default();
+    let problem = || format!("transition {} discards the chunk in `{from}` and leads to `{}`", row.seq, row.to);
+    gap(before, row, from).or_else(|| (row.to != from).then(problem))
+}
+
+/// A chunk is split where a handler or sink was at it, and nothing comes behind.
+fn split(machine: &Machine, before: Option<&Walk>, row: &TransitionRow) -> Option<String> {
+    let from_name = row.from.as_deref().unwrap_or_default();
+    if let Some(gap) = gap(before, row, from_name) {
+        return Some(gap);
+    }
+    let has_handler = machine.state(from_name).is_some_and(|from| !machine.state_invocations(from).is_empty());
+    let is_legal = has_handler && row.to == SPLIT_STATE && row.microstep == 0;
+    (!is_legal).then(|| format!("transition {}: a chunk in `{from_name}` cannot be split", row.seq))
+}
+
 /// A chunk that an earlier run left starts anew, once in a run and as its first step there.
 fn recovered(machine: &Machine, before: Option<&Walk>, row: &TransitionRow, to: StateId) -> Option<String> {
-    let left = before.filter(|before| before.run < row.run && Some(&before.at) == row.from.as_ref());
+    let left = before.filter(|before| !before.discarded && before.run < row.run && Some(&before.at) == row.from.as_ref());
     let is_recovery = left.is_some() && row.seq == 0 && is_first(machine, to);
     (!is_recovery).then(|| format!("transition {} of run {} recovers a chunk that was not left so", row.seq, row.run))
 }

@@ -3,11 +3,11 @@
 use crate::chunk::ChunkId;
 use crate::clock::Clock;
 use crate::fsm::{Machine, StateId};
-use crate::journal::{Admitted, Ending, Entry, RunTransition, Settled, Transition, Waiting};
+use crate::journal::{Admitted, Ending, Entry, RunTransition, SPLIT, SPLIT_STATE, Settled, Split, Transition, Waiting};
 use crate::sink::Position;
 use crate::source::RangeDone;
 use rusqlite::{Connection, params};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Writes the entries of one run.
@@ -23,6 +23,7 @@ struct Latest<'a> {
     admitted: Option<&'a Admitted>,
     moved: Option<&'a Transition>,
     settled: Option<&'a Settled>,
+    split: Option<&'a Split>,
     /// None if it has moved since.
     waiting: Option<&'a Waiting>,
 }
@@ -37,6 +38,8 @@ pub(super) fn hexadecimal(digest: u64) -> String {
     format!("{digest:016x}")
 }
 
+const INSERT_TRANSITION: &str = "INSERT INTO transitions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+
 impl Batch {
     pub fn new(run: i64, machine: Arc<Machine>, clock: Clock) -> Batch {
         Batch { run, machine, clock }
@@ -47,7 +50,8 @@ impl Batch {
     }
 
     pub fn write(&self, connection: &Connection, entries: &[Entry]) -> rusqlite::Result<()> {
-        let mut latest: HashMap<ChunkId, Latest<'_>> = HashMap::new();
+        // In order: a chunk comes before its parts.
+        let mut latest: BTreeMap<ChunkId, Latest<'_>> = BTreeMap::new();
         for entry in entries {
             match entry {
                 Entry::Admitted(admitted) => latest.entry(admitted.chunk).or_default().admitted = Some(admitted),
@@ -60,6 +64,10 @@ impl Batch {
                     }
                     self.transition(connection, transition)?;
                 }
+                Entry::Split(split) => {
+                    latest.entry(split.chunk).or_default().split = Some(split);
+                    self.split(connection, split)?;
+                }
                 Entry::RangeDone(done) => self.range(connection, done)?,
                 Entry::Run(transition) => self.run_transition(connection, transition)?,
             }
@@ -69,8 +77,7 @@ impl Batch {
 
     fn transition(&self, connection: &Connection, transition: &Transition) -> rusqlite::Result<()> {
         let event = transition.event_name.as_deref().unwrap_or_else(|| self.machine.event_name(transition.event));
-        let insert = "INSERT INTO transitions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-        connection.prepare_cached(insert)?.execute(params![
+        connection.prepare_cached(INSERT_TRANSITION)?.execute(params![
             self.run,
             transition.chunk.range,
             transition.chunk.index,
@@ -89,9 +96,34 @@ impl Batch {
         Ok(())
     }
 
+    fn split(&self, connection: &Connection, split: &Split) -> rusqlite::Result<()> {
+        connection.prepare_cached(INSERT_TRANSITION)?.execute(params![
+            self.run,
+            split.chunk.range,
+            split.chunk.index,
+            split.chunk.split(),
+            split.seq,
+            integer(split.at_micros),
+            SPLIT,
+            self.machine.state_name(split.from),
+            SPLIT_STATE,
+            0,
+            split.attempt,
+            split.worker,
+            integer(split.in_state_micros),
+            &*split.error,
+        ])?;
+        Ok(())
+    }
+
     fn chunk(&self, connection: &Connection, chunk: ChunkId, latest: &Latest<'_>) -> rusqlite::Result<()> {
         let split = chunk.split();
         if let Some(admitted) = latest.admitted {
+            if self.run > 1 && !chunk.is_part() {
+                // An earlier run may have split it; what it was read as this time is another matter.
+                let delete = "DELETE FROM chunks WHERE range = ?1 AND idx = ?2 AND split <> ''";
+                connection.prepare_cached(delete)?.execute(params![chunk.range, chunk.index])?;
+            }
             let insert = "INSERT OR REPLACE INTO chunks (range, idx, split, run, part, origin, state, final, attempt, rows, bytes,
                 source_digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', 0, 0, ?7, ?8, ?9)";
             let size = (integer(admitted.rows), integer(admitted.bytes));
@@ -119,6 +151,11 @@ impl Batch {
                 integer(settled.placed.bytes),
                 settled.placed.digest.map(hexadecimal),
             ])?;
+        } else if let Some(ended) = latest.split {
+            let update = "UPDATE chunks SET run = ?4, state = ?5, final = 1, attempt = ?6, waits_until = NULL, context = NULL
+                WHERE range = ?1 AND idx = ?2 AND split = ?3";
+            let values = params![chunk.range, chunk.index, split, self.run, SPLIT_STATE, ended.attempt];
+            connection.prepare_cached(update)?.execute(values)?;
         } else if let Some(moved) = latest.moved {
             let update = "UPDATE chunks SET run = ?4, state = ?5, attempt = ?6, waits_until = ?7, context = ?8
                 WHERE range = ?1 AND idx = ?2 AND split = ?3 AND NOT final";

@@ -43,12 +43,12 @@ const STATES: &str = "
 WITH
 entries AS (
     SELECT to_state AS state, sum(times) AS entered, sum(times - 1) AS again
-    FROM (SELECT to_state, count(*) AS times FROM transitions GROUP BY run, range, idx, split, to_state) GROUP BY to_state
+    FROM (SELECT to_state, count(*) AS times FROM transitions WHERE event <> 'sluicegate.discarded' GROUP BY run, range, idx, split, to_state) GROUP BY to_state
 ),
 stays AS (
     SELECT from_state AS state, in_state, event,
         row_number() OVER (PARTITION BY from_state ORDER BY in_state) AS rank, count(*) OVER (PARTITION BY from_state) AS total
-    FROM transitions WHERE from_state IS NOT NULL
+    FROM transitions WHERE from_state IS NOT NULL AND event <> 'sluicegate.discarded'
 ),
 times AS (
     SELECT state, min(CASE WHEN rank * 2 >= total THEN in_state END) AS median, min(CASE WHEN rank * 100 >= total * 99 THEN in_state END) AS p99,
@@ -59,7 +59,7 @@ present AS (SELECT state, count(*) AS now FROM chunks GROUP BY state)
 SELECT state, coalesce(now, 0), entered, again, coalesce(errors, 0), coalesce(timers, 0), coalesce(median, 0), coalesce(p99, 0)
 FROM entries LEFT JOIN times USING (state) LEFT JOIN present USING (state) ORDER BY state";
 
-const EDGES: &str = "SELECT coalesce(from_state, ''), to_state, event, count(*) FROM transitions GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+const EDGES: &str = "SELECT coalesce(from_state, ''), to_state, event, count(*) FROM transitions WHERE event <> 'sluicegate.discarded' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
 
 impl Reader {
     /// The figures of every state that a chunk has entered.

@@ -7,6 +7,7 @@
 pub mod audit;
 mod batch;
 pub mod figures;
+pub mod give_up;
 pub mod query;
 pub mod recover;
 pub mod schema;
@@ -95,6 +96,10 @@ pub(super) fn trouble(path: &Path, error: &Arc<rusqlite::Error>) -> Trouble {
     let shown = path.display();
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => Trouble::passing(TroubleKind::Io, format!("{shown}: no space left for the journal")),
+        // The system may have dropped what it could not write, and would call a second try a success.
+        Some(rusqlite::ErrorCode::SystemIoFailure) if is_sync(error) => {
+            Trouble::lasting(TroubleKind::Io, format!("{shown}: the journal cannot be made durable"))
+        }
         Some(rusqlite::ErrorCode::SystemIoFailure) => Trouble::passing(TroubleKind::Io, format!("{shown}: the journal cannot be written")),
         Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
             Trouble::lasting(TroubleKind::Configuration, format!("{shown}: not a journal, or a damaged one"))
@@ -102,6 +107,12 @@ pub(super) fn trouble(path: &Path, error: &Arc<rusqlite::Error>) -> Trouble {
         _ => Trouble::lasting(TroubleKind::Io, format!("{shown}: the journal cannot be written")),
     }
     .because(error.clone())
+}
+
+/// Whether a sync has failed.
+fn is_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(rusqlite::ffi::SQLITE_IOERR_FSYNC | rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
 impl Journal for SqliteJournal {

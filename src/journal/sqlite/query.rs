@@ -122,7 +122,7 @@ pub struct ChunkRow {
     pub rows: i64,
     /// Its bytes, as read.
     pub bytes: i64,
-    /// Where they ended; none before the chunk's end.
+    /// Where they ended; none before the chunk's end, and none of a chunk that was split: its parts have them.
     pub rows_by_end: Option<ChunkRows>,
     /// Where it begins in its output.
     pub output_at: Option<i64>,
@@ -130,6 +130,13 @@ pub struct ChunkRow {
     pub output_bytes: Option<i64>,
     /// Digest of these (XXH3, hexadecimal).
     pub digest: Option<String>,
+}
+
+impl ChunkRow {
+    /// Whether it has ended in favour of its halves.
+    pub fn is_split(&self) -> bool {
+        self.is_final && self.rows_by_end.is_none()
+    }
 }
 
 /// One transition, as in the table `transitions`.
@@ -210,7 +217,14 @@ impl Reader {
     }
 
     fn failed(&self, error: rusqlite::Error) -> Trouble {
-        Trouble::lasting(TroubleKind::Io, format!("{}: the journal cannot be read", self.path.display())).because(error)
+        let shown = self.path.display();
+        let trouble = match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+                Trouble::lasting(TroubleKind::Configuration, format!("{shown}: the journal is damaged"))
+            }
+            _ => Trouble::lasting(TroubleKind::Io, format!("{shown}: the journal cannot be read")),
+        };
+        trouble.because(error)
     }
 
     pub(super) fn all<T>(
@@ -304,13 +318,16 @@ impl Reader {
         })
     }
 
-    /// How many chunks are in which state.
+    /// How many chunks are in which state. Rows and bytes of a chunk that was split are counted with its parts.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub fn states(&self) -> Result<Vec<StateCount>, Trouble> {
-        let sql = "SELECT state, count(*), sum(rows), sum(bytes) FROM chunks GROUP BY state ORDER BY min(final), count(*) DESC";
-        self.all(sql, &[], |row| Ok(StateCount { state: row.get(0)?, chunks: row.get(1)?, rows: row.get(2)?, bytes: row.get(3)? }))
+        let sql = format!(
+            "SELECT state, count(*), coalesce(sum(rows) FILTER (WHERE NOT {IS_SPLIT}), 0), coalesce(sum(bytes) FILTER (WHERE NOT {IS_SPLIT}), 0)
+            FROM chunks GROUP BY state ORDER BY min(final), count(*) DESC"
+        );
+        self.all(&sql, &[], |row| Ok(StateCount { state: row.get(0)?, chunks: row.get(1)?, rows: row.get(2)?, bytes: row.get(3)? }))
     }
 
     /// The ranges that were read to their end.
@@ -517,6 +534,9 @@ fn expects_log(path: &Path) -> bool {
     let mut header = [0; 20];
     File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_ok_and(|()| header[19] == 2)
 }
+
+/// Whether a chunk has ended in favour of its halves.
+const IS_SPLIT: &str = "(final AND rows_written IS NULL)";
 
 const CHUNK: &str = "range || '.' || idx || split, run, part, origin, state, final, attempt, rows, bytes,
     rows_written, rows_filtered, rows_dead_lettered, rows_cancelled, output_at, output_bytes, digest";

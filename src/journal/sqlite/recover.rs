@@ -3,7 +3,8 @@
 use super::query::{Reader, RunRow};
 use super::schema;
 use crate::chunk::ChunkId;
-use crate::journal::{CarriedOver, LeftOff, RowSum};
+use crate::failpoint::step;
+use crate::journal::{AsRead, CarriedOver, LeftOff, RowSum};
 use crate::sink::Position;
 use crate::trouble::{Trouble, TroubleKind};
 use rusqlite::{Connection, OpenFlags, Row};
@@ -30,12 +31,13 @@ pub struct Earlier {
     pub written_twice: Option<ChunkId>,
 }
 
-/// A range is finished when it was read to its end and all of its chunks have come to theirs.
+/// A range is finished when it was read to its end and all of its chunks, and all parts of them, have come to theirs.
 const FINISHED: &str = "SELECT r.range, r.part, r.rows FROM ranges r
-    WHERE r.chunks = (SELECT count(*) FROM chunks c WHERE c.range = r.range AND c.split = '' AND c.final) ORDER BY r.range";
+    WHERE r.chunks = (SELECT count(*) FROM chunks c WHERE c.range = r.range AND c.split = '' AND c.final)
+    AND NOT EXISTS (SELECT 1 FROM chunks c WHERE c.range = r.range AND NOT c.final) ORDER BY r.range";
 
 const CHUNKS: &str = "SELECT range, idx, split, part, state, final, rows, bytes, coalesce(rows_written, 0), coalesce(rows_filtered, 0),
-    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), output_at, waits_until, context, source_digest FROM chunks";
+    coalesce(rows_dead_lettered, 0), coalesce(rows_cancelled, 0), waits_until, context, source_digest, final AND rows_written IS NULL FROM chunks";
 
 const POSITIONS: &str = "SELECT output, bytes, rows FROM checkpoints WHERE rowid IN (SELECT max(rowid) FROM checkpoints GROUP BY output)";
 
@@ -52,10 +54,11 @@ struct Known {
     part: u32,
     left: LeftOff,
     is_final: bool,
+    /// It goes on as two halves.
+    is_split: bool,
     rows: u64,
     bytes: usize,
     ends: RowSum,
-    output_at: Option<u64>,
     source_digest: Option<u64>,
 }
 
@@ -64,11 +67,8 @@ struct Known {
 struct Ended {
     id: ChunkId,
     part: u32,
-    state: String,
     rows: u64,
     bytes: usize,
-    ends: RowSum,
-    output_at: Option<u64>,
     source_digest: Option<u64>,
 }
 
@@ -106,10 +106,16 @@ impl Earlier {
                 carried.begun.extend((!chunk.left.state.is_empty()).then_some((id, chunk.left)));
                 return Ok(());
             }
+            if chunk.is_split {
+                let Known { part, rows, bytes, source_digest: digest, .. } = chunk;
+                let as_read = AsRead { part, rows, bytes: bytes as u64, digest };
+                carried.split.extend((!finished.contains_key(&id.range)).then_some((id, as_read)));
+                return Ok(());
+            }
             add(&mut carried.rows, &chunk.ends);
             if !finished.contains_key(&id.range) {
-                let Known { part, left, rows, bytes, ends, output_at, source_digest, .. } = chunk;
-                ended.push(Ended { id, part, state: left.state, rows, bytes, ends, output_at, source_digest });
+                let Known { part, rows, bytes, source_digest, .. } = chunk;
+                ended.push(Ended { id, part, rows, bytes, source_digest });
             }
             Ok(())
         })?;
@@ -133,24 +139,14 @@ impl Earlier {
         CarriedOver { ended, ..self.carried.clone() }
     }
 
-    /// Rows, bytes and digest, as read, of chunks that have come to their end in ranges that are not finished.
+    /// Rows, bytes and digest, as read, of chunks that have come to their end, with all their parts, in ranges that are not finished.
     pub fn ended(&self) -> HashMap<ChunkId, (u64, usize, Option<u64>)> {
-        self.ended.iter().map(|chunk| (chunk.id, (chunk.rows, chunk.bytes, chunk.source_digest))).collect()
-    }
-
-    /// Gives up what was done of ranges that are not finished, so that each range is read under one snapshot as a whole. Only where
-    /// chunks were written in order: then all of that lies at the end of the outputs. `name` is the output of a part.
-    pub fn keep_whole_ranges(&mut self, name: impl Fn(u32) -> Option<String>) {
-        for chunk in std::mem::take(&mut self.ended) {
-            subtract(&mut self.carried.rows, &chunk.ends);
-            let output = name(chunk.part);
-            let position = self.positions.iter_mut().find(|position| Some(&*position.output) == output.as_deref());
-            if let (Some(position), Some(at)) = (position, chunk.output_at) {
-                position.bytes = position.bytes.min(at);
-                position.rows -= chunk.ends.written;
-            }
-            self.carried.begun.insert(chunk.id, LeftOff { state: chunk.state, ..LeftOff::default() });
-        }
+        let carried = self.carried();
+        let split =
+            carried.split.iter().map(|(id, read)| (*id, (read.rows, usize::try_from(read.bytes).unwrap_or(usize::MAX), read.digest)));
+        let whole = self.ended.iter().map(|chunk| (chunk.id, (chunk.rows, chunk.bytes, chunk.source_digest)));
+        let done = carried.need_not_be_read();
+        whole.chain(split).filter(|(id, _)| done.contains(id)).collect()
     }
 
     /// Whether the outputs have their final names.
@@ -172,7 +168,7 @@ fn roll_back(path: &Path) {
     undo.push("-journal");
     if Path::new(&undo).metadata().is_ok_and(|undo| undo.len() > 0) {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let _ = Connection::open_with_flags(path, flags).and_then(|connection| schema::file_kind(&connection));
+        let _ = step("journal", "undo", || Connection::open_with_flags(path, flags).and_then(|connection| schema::file_kind(&connection)));
     }
 }
 
@@ -189,10 +185,11 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
         part: number(row, 3)?,
         left: LeftOff {
             state: row.get(4)?,
-            not_before_micros: row.get::<_, Option<i64>>(13)?.map(i64::unsigned_abs),
-            context: row.get::<_, Option<String>>(14)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            not_before_micros: row.get::<_, Option<i64>>(12)?.map(i64::unsigned_abs),
+            context: row.get::<_, Option<String>>(13)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
         },
         is_final: row.get(5)?,
+        is_split: row.get(15)?,
         rows: number(row, 6)?,
         bytes: number(row, 7)?,
         ends: RowSum {
@@ -202,8 +199,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
             dead_lettered: number(row, 10)?,
             cancelled: number(row, 11)?,
         },
-        output_at: row.get::<_, Option<i64>>(12)?.and_then(|at| u64::try_from(at).ok()),
-        source_digest: row.get::<_, Option<String>>(15)?.and_then(|digest| u64::from_str_radix(&digest, 16).ok()),
+        source_digest: row.get::<_, Option<String>>(14)?.and_then(|digest| u64::from_str_radix(&digest, 16).ok()),
     })
 }
 
@@ -212,13 +208,6 @@ fn add(sum: &mut RowSum, ends: &RowSum) {
     sum.filtered += ends.filtered;
     sum.dead_lettered += ends.dead_lettered;
     sum.cancelled += ends.cancelled;
-}
-
-fn subtract(sum: &mut RowSum, ends: &RowSum) {
-    sum.written -= ends.written;
-    sum.filtered -= ends.filtered;
-    sum.dead_lettered -= ends.dead_lettered;
-    sum.cancelled -= ends.cancelled;
 }
 
 fn position(row: &Row<'_>) -> rusqlite::Result<Position> {

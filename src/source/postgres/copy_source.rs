@@ -4,6 +4,7 @@ use super::connect::Connector;
 use super::export::Export;
 use super::lane::CopyLane;
 use super::session::Session;
+use super::transcode::Transcoder;
 use crate::batch::Batch;
 use crate::budget::{Budget, MemoryBand};
 use crate::chunk::{ChunkId, Payload};
@@ -19,6 +20,39 @@ use std::sync::Arc;
 /// The end of a range and the beginning of the next lie in one buffer; this much room is always left for what a server says between.
 pub(super) const HEADROOM: usize = 4096;
 
+/// A sample ends with the chunk that makes it larger than this, as the server sends it: most ranges are smaller.
+const SAMPLED_BYTES: usize = 4 << 20;
+
+/// What a look into one range found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Ranges that the export has.
+    ranges: usize,
+    /// Chunks that were read.
+    pub chunks: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes that they become at the sink.
+    pub output_bytes: u64,
+    /// Whether that was all of the range.
+    is_whole: bool,
+}
+
+impl Sample {
+    /// Rows that the whole export may have, if its ranges are alike; none if the range was not read to its end.
+    pub fn all_rows(&self) -> Option<u64> {
+        self.is_whole.then(|| self.rows * self.ranges as u64)
+    }
+
+    /// Bytes that so many rows may become.
+    pub fn bytes_of(&self, rows: u64) -> Option<u64> {
+        if self.rows == 0 {
+            return (rows == 0).then_some(0);
+        }
+        u64::try_from(u128::from(rows) * u128::from(self.output_bytes) / u128::from(self.rows)).ok()
+    }
+}
+
 /// Reads an [`Export`] on several connections.
 pub struct CopySource {
     pub(super) connector: Connector,
@@ -33,11 +67,13 @@ pub struct CopySource {
 }
 
 impl CopySource {
-    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does.
+    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does. An export
+    /// by key needs neither.
     pub fn new(session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
         let connector = session.connector().clone();
         let connections = connections.min(export.ranges.len()).max(1);
-        let begin = session.begin_elsewhere(export.repeats_exactly()).into();
+        let guard = export.guard().map_or("", |guard| &guard.sql);
+        let begin = format!("{}{guard}", session.begin_elsewhere(&export.mode)).into();
         let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);
         CopySource {
             connector,
@@ -80,17 +116,31 @@ impl CopySource {
         self.connections
     }
 
-    /// Reads the first chunk and gives its number of rows: a proof that the export can be begun.
+    /// Reads the range in the middle, or the beginning of a large one, and makes of it what would be written: a proof that the export can
+    /// be begun, and a measure.
     ///
     /// # Errors
     /// When it cannot.
-    pub fn sample(&self, limits: ChunkLimits) -> Result<u64, Trouble> {
+    pub fn sample(&self, transcoder: &Transcoder) -> Result<Sample, Trouble> {
         let budget = Budget::new(MemoryBand::under(usize::MAX / 2), 16, Clock::real());
-        let queue = Arc::new(Mutex::new(VecDeque::from([0])));
-        let mut lane = CopyLane::new(self, 0, limits, &queue);
-        match lane.read(&budget, &Stop::default())? {
-            Read::Chunk(chunk) => Ok(chunk.payload.rows()),
-            _ => Ok(0),
+        let ranges = self.export.ranges.len();
+        let queue = Arc::new(Mutex::new(VecDeque::from([ranges / 2])));
+        let mut lane = CopyLane::new(self, 0, self.limits, &queue);
+        let mut sample = Sample { ranges, ..Sample::default() };
+        let mut bytes = 0;
+        loop {
+            match lane.read(&budget, &Stop::default())? {
+                Read::Chunk(chunk) => {
+                    sample.rows += chunk.payload.rows();
+                    sample.output_bytes += transcoder.measure(&chunk.payload)?;
+                    sample.chunks += 1;
+                    bytes += chunk.payload.bytes();
+                    if bytes > SAMPLED_BYTES {
+                        return Ok(sample);
+                    }
+                }
+                _ => return Ok(Sample { is_whole: true, ..sample }),
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What is to be read, and how it is cut into ranges.
 
 use super::catalog::{self, Column, Relation, RelationKind};
+use super::keyset::{Guard, KeyChoice, KeyCut, Keys};
 use super::pattern::NamePattern;
 use super::session::{RowSecurity, Session};
 use super::sql::{fragment, identifier, qualified, shown};
 use super::types::{Form, Types};
-use crate::format::copy_text::{Kind, RowEncoder};
+use crate::format::copy_text::{Field, Kind, RowEncoder};
 use crate::trouble::{Trouble, TroubleKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -32,6 +33,8 @@ pub struct Request {
     /// Into how many outputs of their own, read side by side: [`Incoming::part`](crate::source::Incoming::part) says which. 0 and 1
     /// both mean one output with all rows in order.
     pub parts: u32,
+    /// By ranges of a unique key, each at a moment of its own, instead of under one snapshot.
+    pub key: Option<KeyChoice>,
 }
 
 /// Tables or a query.
@@ -49,6 +52,11 @@ pub enum Selection {
 pub enum ReadMode {
     /// By page ranges, on any number of lanes.
     Pages,
+    /// By ranges of a unique key, on any number of lanes, each range in a transaction of its own.
+    Keyset {
+        /// The key's columns.
+        key: Vec<String>,
+    },
     /// By one statement on one lane.
     OneLane {
         /// Why not by pages.
@@ -76,9 +84,10 @@ pub struct Export {
     pub part_starts: Vec<u32>,
     /// Everything that decides which rows come and what they look like, for comparing runs.
     pub identity: Value,
-    /// How the heaps are cut, where rows are read by pages.
+    /// How the rows are cut into ranges. None where they are read by one statement, and before it was decided.
     pub cut: Option<Cut>,
     pages: Option<Pages>,
+    keys: Option<Keys>,
     kinds: Vec<Kind>,
 }
 
@@ -95,7 +104,7 @@ pub struct Range {
     pub origin: Arc<str>,
 }
 
-fn refused(message: impl Into<String>) -> Trouble {
+pub(super) fn refused(message: impl Into<String>) -> Trouble {
     Trouble::lasting(TroubleKind::Configuration, message)
 }
 
@@ -103,13 +112,26 @@ impl Export {
     /// Looks up what a selection means, one export for each table.
     ///
     /// # Errors
-    /// When something does not exist, may not be read, or is not SQL.
+    /// When something does not exist, may not be read, or is not SQL; passing trouble when a table was rewritten since the session's
+    /// snapshot was taken, so that another session is needed.
     pub fn plan(session: &mut Session, selection: &Selection, request: &Request) -> Result<Vec<Export>, Trouble> {
+        let mut exports = Export::outline(session, selection, request)?;
+        exports.iter_mut().try_for_each(|export| export.cut_by_key(session))?;
+        Ok(exports)
+    }
+
+    /// The same without a look into the tables: exports by key have no ranges yet. [`Export::cut_by_key`] makes them, or
+    /// [`Export::cut_as`] takes those of an earlier run.
+    ///
+    /// # Errors
+    /// As [`Export::plan`].
+    pub fn outline(session: &mut Session, selection: &Selection, request: &Request) -> Result<Vec<Export>, Trouble> {
         match selection {
+            Selection::Query(_) if request.key.is_some() => Err(refused("a query has no key to make ranges by; name a table")),
             Selection::Query(sql) => Ok(vec![Export::of_query(session, sql, request)?]),
             Selection::Tables(patterns) => {
                 let relations = catalog::resolve(session, patterns)?;
-                relations.into_iter().map(|relation| Export::of_table(session, &relation, request)).collect()
+                relations.into_iter().map(|relation| Export::of_table(session, relation, request)).collect()
             }
         }
     }
@@ -140,6 +162,12 @@ impl Export {
         RowEncoder::new(self.columns.iter().map(String::as_str).zip(self.kinds.iter().cloned()))
     }
 
+    /// What the rows look like as they come: what it takes to read them without the server.
+    pub fn fields(&self) -> Vec<Field> {
+        let field = |(name, kind): (&String, &Kind)| Field { name: name.clone(), kind: kind.clone() };
+        self.columns.iter().zip(&self.kinds).map(field).collect()
+    }
+
     fn of_query(session: &mut Session, sql: &str, request: &Request) -> Result<Export, Trouble> {
         let sql = sql.trim().trim_end_matches(';');
         let described = session.describe(sql)?;
@@ -153,6 +181,7 @@ impl Export {
         let list = select_list(&aliases, &forms);
         let statement = Statement { list, from, request };
         statement.check(session)?;
+        session.lock(&statement.select())?;
         let reason = "it is a query".to_owned();
         Ok(Export {
             name: "query".into(),
@@ -164,13 +193,14 @@ impl Export {
             part_starts: vec![0],
             cut: None,
             pages: None,
+            keys: None,
             identity: json!({ "query": sql, "columns": names(&columns), "filter": request.filter, "limit": request.limit, "order_by": request.order_by }),
             columns: names(&columns),
             kinds: kinds(&forms),
         })
     }
 
-    fn of_table(session: &mut Session, relation: &Relation, request: &Request) -> Result<Export, Trouble> {
+    fn of_table(session: &mut Session, mut relation: Relation, request: &Request) -> Result<Export, Trouble> {
         let shown = relation.shown();
         if relation.is_filtered && session.row_security() == RowSecurity::Refuse {
             return Err(refused(format!(
@@ -178,7 +208,7 @@ impl Export {
                 session.server().role
             )));
         }
-        let all = catalog::columns(session, relation)?;
+        let all = catalog::columns(session, &relation)?;
         let quoted = all.iter().map(|column| identifier(&column.name)).collect();
         let (columns, quoted) = select(all, quoted, request, &shown)?;
         readable(session, &columns, &shown)?;
@@ -188,6 +218,12 @@ impl Export {
         if request.filter.is_some() || request.order_by.is_some() {
             statement.check(session)?;
         }
+        if let Some(choice) = &request.key {
+            let keys = Keys::of(session, &mut relation, request, choice, statement.list, &names(&columns))?;
+            return Ok(Export::by_key(&relation, &columns, &forms, keys, request));
+        }
+        session.lock(&statement.select())?;
+        let relation = &relation;
         let heaps = match heaps(session, relation, request)? {
             Ok(heaps) => heaps,
             Err(reason) => {
@@ -195,29 +231,57 @@ impl Export {
                 return Ok(Export::of_parts(relation, &columns, &forms, ReadMode::OneLane { reason }, ranges, vec![0], request));
             }
         };
-        let cut = Cut::new(&heaps, request.parts.max(1));
+        let cut = PageCut::new(&heaps, request.parts.max(1));
         let mut export = Export::of_parts(relation, &columns, &forms, ReadMode::Pages, Arc::new([]), Vec::new(), request);
         export.bytes = heaps.iter().map(|heap| heap.bytes).sum();
         export.estimated_rows = heaps.iter().map(|heap| heap.estimated_rows).sum();
         export.pages = Some(Pages { heaps, list: statement.list, filter: request.filter.clone() });
-        export.cut_as(cut);
+        export.cut_as(Cut::Pages(cut));
         Ok(export)
     }
 
-    /// Cuts into the ranges of `cut` instead: those of an earlier run, which must be of the same heaps. Without effect on what is read
-    /// by one statement.
+    fn by_key(relation: &Relation, columns: &[Column], forms: &[Form], keys: Keys, request: &Request) -> Export {
+        let mode = ReadMode::Keyset { key: keys.key().columns.clone() };
+        // Until it is cut, as many outputs as were asked for.
+        let parts = (0..request.parts.max(1)).collect();
+        let mut export = Export::of_parts(relation, columns, forms, mode, Arc::new([]), parts, request);
+        export.identity["key"] = json!(keys.key());
+        // Rows are found by their key, in whatever file.
+        export.identity["file_node"] = Value::Null;
+        export.keys = Some(keys);
+        export
+    }
+
+    /// Looks where the ranges of an export by key should begin, unless that is known already. Without effect on others.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn cut_by_key(&mut self, session: &mut Session) -> Result<(), Trouble> {
+        let (Some(keys), None) = (&self.keys, &self.cut) else { return Ok(()) };
+        let cut = keys.cut(session)?;
+        self.cut_as(Cut::Keys(cut));
+        Ok(())
+    }
+
+    /// Cuts into the ranges of `cut` instead: those of an earlier run, which must be of the same heaps or by the same key. Without effect
+    /// on what is read by one statement.
     pub fn cut_as(&mut self, cut: Cut) {
-        let Some(pages) = &self.pages else { return };
-        let ranges = cut.ranges();
-        self.part_starts = (0..cut.parts).filter_map(|part| ranges.iter().position(|range| range.part == part)).map(index).collect();
-        self.ranges = (0..).zip(&ranges).map(|(number, range)| pages.read(number, range)).collect();
+        let (ranges, parts): (Vec<Range>, u32) = match (&cut, &self.pages, &self.keys) {
+            (Cut::Pages(cut), Some(pages), _) => {
+                ((0..).zip(&cut.ranges()).map(|(number, range)| pages.read(number, range)).collect(), cut.parts)
+            }
+            (Cut::Keys(cut), _, Some(keys)) => (keys.ranges(cut), cut.parts),
+            _ => return,
+        };
+        self.part_starts = (0..parts).filter_map(|part| ranges.iter().position(|range| range.part == part)).map(index).collect();
+        self.ranges = ranges.into();
         self.cut = Some(cut);
     }
 
     /// A statement for each range that answers: its number, its rows, and how many of the pages' row versions came `since` (an SQL
     /// condition on the system column `xmin`).
     pub(super) fn count_ranges(&self, since: &str) -> Vec<String> {
-        let (Some(pages), Some(cut)) = (&self.pages, &self.cut) else { return Vec::new() };
+        let (Some(pages), Some(Cut::Pages(cut))) = (&self.pages, &self.cut) else { return Vec::new() };
         (0..).zip(&cut.ranges()).map(|(number, range)| pages.count(number, range, since)).collect()
     }
 
@@ -244,6 +308,7 @@ impl Export {
             part_starts,
             cut: None,
             pages: None,
+            keys: None,
             identity: json!({
                 "table": relation.shown(), "oid": relation.oid, "file_node": relation.file_node, "columns": names(columns),
                 "numbers": columns.iter().map(|column| column.number).collect::<Vec<_>>(),
@@ -262,6 +327,21 @@ impl Export {
     /// Whether reading a range again under the same snapshot surely gives the same rows in the same order.
     pub fn repeats_exactly(&self) -> bool {
         self.mode == ReadMode::Pages
+    }
+
+    /// Whether every range is read at a moment of its own, under no snapshot that lasts.
+    pub fn is_by_key(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Whether a run that was cut off can be gone on with: there are ranges to go on with.
+    pub fn can_go_on(&self) -> bool {
+        self.pages.is_some() || self.keys.is_some()
+    }
+
+    /// What has to hold in each range's own transaction.
+    pub(super) fn guard(&self) -> Option<&Guard> {
+        self.keys.as_ref().map(Keys::guard)
     }
 }
 
@@ -402,9 +482,19 @@ impl Statement<'_> {
     }
 }
 
-/// How heaps are cut into page ranges. Journaled: bounds are fixed when a target is begun, the last one of each heap is open.
+/// How rows are cut into ranges. Journaled, and used again by who goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cut {
+#[serde(untagged)]
+pub enum Cut {
+    /// By pages.
+    Pages(PageCut),
+    /// By keys.
+    Keys(KeyCut),
+}
+
+/// How heaps are cut into page ranges. Bounds are fixed when a target is begun, the last one of each heap is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageCut {
     /// Into how many outputs.
     pub parts: u32,
     /// The heaps, in order.
@@ -433,11 +523,11 @@ struct PageRange {
     part: u32,
 }
 
-impl Cut {
+impl PageCut {
     /// Cuts heaps into ranges whose size depends on the heap alone, so that more lanes do not change what is written.
-    fn new(heaps: &[Relation], parts: u32) -> Cut {
+    fn new(heaps: &[Relation], parts: u32) -> PageCut {
         let cut = |heap: &Relation| HeapCut { oid: heap.oid, file_node: heap.file_node, pages: heap.pages, step: pages_of_range(heap) };
-        Cut { parts, heaps: heaps.iter().map(cut).collect() }
+        PageCut { parts, heaps: heaps.iter().map(cut).collect() }
     }
 
     fn ranges(&self) -> Vec<PageRange> {

@@ -3,6 +3,7 @@
 use super::connect::{ConnectErrorKind, Connector};
 use super::copy_source::{CopySource, HEADROOM};
 use super::export::{Export, Range};
+use super::keyset::Guard;
 use super::session::connect_trouble;
 use super::wire::{Frame, Message, RawConnection, ServerError, WireError, frame};
 use crate::batch::Batch;
@@ -202,7 +203,8 @@ impl CopyLane {
         }
         let connection = self.connection.as_mut().expect("just connected");
         for taken in self.ranges.iter_mut().filter(|taken| !taken.asked) {
-            connection.send_query(&taken.range.sql).map_err(WireError::from)?;
+            let own = self.export.is_by_key().then(|| format!("{}{};COMMIT", self.begin, taken.range.sql));
+            connection.send_query(own.as_deref().unwrap_or(&taken.range.sql)).map_err(WireError::from)?;
             taken.asked = true;
         }
         Ok(())
@@ -212,9 +214,10 @@ impl CopyLane {
         self.begin(self.connector.raw().map_err(connect_trouble)?)
     }
 
-    /// Begins a transaction under the run's snapshot.
+    /// Begins a transaction under the run's snapshot, unless each range has its own.
     fn begin(&self, mut connection: RawConnection) -> Result<RawConnection, Failure> {
-        connection.simple(&self.begin).map_err(|error| match &error {
+        let begun = if self.export.is_by_key() { Ok(Vec::new()) } else { connection.simple(&self.begin) };
+        begun.map_err(|error| match &error {
             WireError::Server(server) if server.sqlstate == "22023" || server.sqlstate == "55000" => {
                 let message = "the snapshot that this run reads under is gone, and the rows cannot be told apart from later ones";
                 Failure::Trouble(Trouble::lasting(TroubleKind::Unavailable, message).because(error.to_string()))
@@ -338,7 +341,7 @@ impl CopyLane {
                 return Ok(Found::Need(next.len));
             }
             let taken = self.ranges.front_mut().expect("an answer belongs to a range");
-            let is_end = told(&message[..next.len], taken)?;
+            let is_end = told(&message[..next.len], taken, self.export.guard())?;
             // What is no row does not belong into a chunk.
             filling.memory.copy_within(filling.whole + next.len..filling.filled, filling.whole);
             filling.filled -= next.len;
@@ -360,8 +363,7 @@ impl CopyLane {
         let given = Given { rows, bytes: whole, digest };
         if let Some(before) = taken.chunks.get(index as usize) {
             if *before != given {
-                let message = format!("reading {} again gave other rows than before, so it cannot be continued", taken.range.origin);
-                return Err(Trouble::lasting(TroubleKind::Configuration, message).into());
+                return Err(read_otherwise(&taken.range, self.export.is_by_key()).into());
             }
             return Ok(());
         }
@@ -391,7 +393,10 @@ impl CopyLane {
             self.carry.extend_from_slice(&memory[..filled]);
         }
         let taken = self.ranges.pop_front().expect("an answer belongs to a range");
-        let Taken { range, chunks, rows, told, .. } = taken;
+        let Taken { range, chunks, rows, told, found, .. } = taken;
+        if (found as usize) < chunks.len() {
+            return Err(read_otherwise(&range, self.export.is_by_key()).into());
+        }
         if told != Some(rows) {
             let message = format!("{}: {rows} rows came, but the server says {told:?}", range.origin);
             return Err(Trouble::lasting(TroubleKind::Internal, message).into());
@@ -422,17 +427,39 @@ impl Filling {
     }
 }
 
+/// A range that was lost on the way was read again and came out otherwise.
+///
+/// By key that is no wonder, on a table that is being written: who goes on cuts off what there is of the range.
+fn read_otherwise(range: &Range, by_key: bool) -> Trouble {
+    let message = format!("reading {} again gave other rows than before, so it cannot be continued", range.origin);
+    Trouble::lasting(if by_key { TroubleKind::Unavailable } else { TroubleKind::Configuration }, message)
+}
+
 /// Takes note of a message that is no row; says whether the answer ends with it.
-fn told(message: &[u8], taken: &mut Taken) -> Result<bool, WireError> {
+fn told(message: &[u8], taken: &mut Taken, guard: Option<&Guard>) -> Result<bool, Failure> {
     let message = Message::parse(message)?;
     if let Some(rows) = message.copied_rows() {
-        taken.told = Some(rows);
+        // A range may take several statements.
+        taken.told = Some(taken.told.unwrap_or(0) + rows);
     }
     match message {
-        Message::Error(error) => Err(WireError::Server(error)),
+        Message::Error(error) => Err(WireError::Server(error).into()),
+        Message::DataRow(row) => guard.map_or(Ok(false), |guard| same_shape(&row.to_texts()?, guard)),
         Message::Ready(_) => Ok(true),
         _ => Ok(false),
     }
+}
+
+/// Whether the table is still what it was when the export was planned. What its rows mean depends on that.
+fn same_shape(answer: &[Option<String>], guard: &Guard) -> Result<bool, Failure> {
+    if answer.first().and_then(Option::as_deref) == Some(guard.shape.as_str()) {
+        return Ok(false);
+    }
+    let message = format!(
+        "{} has been given other columns or types, or is another table by now: its rows would not fit to those before",
+        guard.shown
+    );
+    Err(Trouble::lasting(TroubleKind::Configuration, message).into())
 }
 
 /// A statement that the server refused or gave up.

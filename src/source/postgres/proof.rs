@@ -62,7 +62,7 @@ impl Export {
         before: &SnapshotFacts,
         finished: &HashMap<u32, u64>,
     ) -> Result<Option<String>, Trouble> {
-        if self.cut.is_none() {
+        if !self.repeats_exactly() {
             return Ok(Some("it is read by one statement, whose rows have no fixed order".into()));
         }
         if is_older(session.snapshot(), before) {

@@ -2,7 +2,8 @@
 
 use super::connect::{ConnectError, ConnectErrorKind, Connector};
 use super::conninfo::ConnInfo;
-use super::sql::literal;
+use super::export::ReadMode;
+use super::sql::{literal, shown};
 use crate::trouble::{Trouble, TroubleKind};
 use postgres::{Client, SimpleQueryMessage};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ const PINNED: &[(&str, &str)] = &[
 
 /// What else is pinned where pages are read by number: a filter must not make the planner use an index and visit them in another order.
 const PINNED_FOR_PAGES: &[(&str, &str)] = &[("enable_indexscan", "off"), ("enable_indexonlyscan", "off"), ("enable_bitmapscan", "off")];
+
+/// And where ranges of a key are: the planner must not read the whole table for one, whatever its statistics make it believe.
+const PINNED_FOR_KEYS: &[(&str, &str)] = &[("enable_seqscan", "off")];
 
 /// What to do about policies that would hide rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -89,7 +93,7 @@ pub struct SnapshotFacts {
     pub taken_at: String,
 }
 
-/// A transaction that holds a snapshot, and answers questions.
+/// A transaction that holds a snapshot, and answers questions. Once [released](Session::release) it only answers.
 pub struct Session {
     connector: Connector,
     client: Client,
@@ -97,6 +101,8 @@ pub struct Session {
     snapshot: SnapshotFacts,
     since: Instant,
     row_security: RowSecurity,
+    /// Whether the transaction with the snapshot is under way.
+    holds: bool,
 }
 
 /// One row of an answer: text or NULL.
@@ -110,11 +116,23 @@ impl Session {
     pub fn open(connector: &Connector, row_security: RowSecurity) -> Result<Session, Trouble> {
         let mut client = connector.client().map_err(connect_trouble)?;
         let version = server_version(&mut client)?;
-        run(&mut client, &begin(None, row_security, version, false), "begin a transaction")?;
+        run(&mut client, &begin(None, row_security, version, &[]), "begin a transaction")?;
         let since = Instant::now();
         let snapshot = snapshot_facts(&mut client)?;
         let server = server_facts(&mut client, version)?;
-        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security })
+        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, holds: true })
+    }
+
+    /// Lets the snapshot go. From here on every question is a transaction of its own, and nothing keeps the server from cleaning up.
+    /// For exports that need no snapshot, by [key](super::Request::key); others could not be read any more.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn release(&mut self) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.holds) {
+            run(&mut self.client, "COMMIT", "end a transaction")?;
+        }
+        Ok(())
     }
 
     /// [`Session::open`] on a URL or `key=value` string as libpq takes it; what it leaves open comes from `PG*` variables, the service
@@ -154,9 +172,14 @@ impl Session {
         self.row_security
     }
 
-    /// The statements that begin a transaction on another connection under the same snapshot.
-    pub(super) fn begin_elsewhere(&self, pages: bool) -> String {
-        let mut sql = begin(Some(&self.snapshot.id), self.row_security, self.server.version, pages);
+    /// The statements that begin a transaction on another connection: under the same snapshot, or under one of its own by key.
+    pub(super) fn begin_elsewhere(&self, mode: &ReadMode) -> String {
+        let (snapshot, more) = match mode {
+            ReadMode::Pages => (Some(self.snapshot.id.as_str()), PINNED_FOR_PAGES),
+            ReadMode::Keyset { .. } => (None, PINNED_FOR_KEYS),
+            ReadMode::OneLane { .. } => (Some(self.snapshot.id.as_str()), &[][..]),
+        };
+        let mut sql = begin(snapshot, self.row_security, self.server.version, more);
         if self.server.has_no_encoding() {
             // The server would refuse to send what is not UTF-8; it has to come as it is, and is looked at here.
             sql.push_str("SET LOCAL client_encoding = 'SQL_ASCII';");
@@ -166,7 +189,40 @@ impl Session {
 
     /// Asks something; `doing` completes "cannot …" when it fails.
     pub(super) fn ask(&mut self, sql: &str, doing: &str) -> Result<Vec<Row>, Trouble> {
-        run(&mut self.client, sql, doing)
+        if self.holds {
+            return run(&mut self.client, sql, doing);
+        }
+        let whole = format!("{}{sql};COMMIT", begin(None, self.row_security, self.server.version, &[]));
+        let answer = run(&mut self.client, &whole, doing);
+        if answer.is_err() {
+            // Without effect if the connection is what is at fault.
+            let _ = run(&mut self.client, "ROLLBACK", doing);
+        }
+        answer
+    }
+
+    /// Locks everything that `select` reads, so that nobody rewrites it while the snapshot is held, and makes sure that nobody has just
+    /// done so: an `ALTER TABLE` that makes a new file marks every row in it as its own, and a snapshot from before sees none of them.
+    ///
+    /// # Errors
+    /// Passing trouble when somebody has: a new session sees the rows.
+    pub(super) fn lock(&mut self, select: &str) -> Result<(), Trouble> {
+        // Planning takes the locks, and nothing is run.
+        self.ask(&format!("EXPLAIN {select}"), "use this SQL")?;
+        // What the catalog says under the snapshot, against the file in use now.
+        let rewritten = "SELECT n.nspname, c.relname FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND c.relkind IN ('r', 'm') AND c.relfilenode <> 0
+                AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+                AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid) LIMIT 1";
+        match self.ask(rewritten, "look whether tables were rewritten")?.as_slice() {
+            [] => Ok(()),
+            [row, ..] => {
+                let name = shown(row[0].as_deref().unwrap_or_default(), row[1].as_deref().unwrap_or_default());
+                let message = format!("{name} was rewritten after the snapshot was taken, which may not see its rows");
+                Err(Trouble::passing(TroubleKind::Unavailable, message))
+            }
+        }
     }
 
     /// Names and type ids of a query's columns. The query is not run.
@@ -176,15 +232,14 @@ impl Session {
     }
 }
 
-/// The statements that begin a transaction with everything pinned, under `snapshot` if there is one.
-fn begin(snapshot: Option<&str>, row_security: RowSecurity, version: u32, pages: bool) -> String {
+/// The statements that begin a transaction with everything pinned and `more`, under `snapshot` if there is one.
+fn begin(snapshot: Option<&str>, row_security: RowSecurity, version: u32, more: &[(&str, &str)]) -> String {
     let mut sql = String::from("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;");
     if let Some(snapshot) = snapshot {
         let _ = write!(sql, "SET TRANSACTION SNAPSHOT {};", literal(snapshot));
     }
     let newer = if version >= 170_000 { &[("transaction_timeout", "0")][..] } else { &[] };
-    let for_pages = if pages { PINNED_FOR_PAGES } else { &[] };
-    for (name, value) in PINNED.iter().chain(newer).chain(for_pages) {
+    for (name, value) in PINNED.iter().chain(newer).chain(more) {
         let _ = write!(sql, "SET LOCAL {name} = {value};");
     }
     let _ = write!(sql, "SET LOCAL row_security = {};", if row_security == RowSecurity::Apply { "on" } else { "off" });

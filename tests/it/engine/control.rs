@@ -6,18 +6,8 @@ use sluicegate::clock::Clock;
 use sluicegate::engine::{Handle, Outcome};
 use sluicegate::processor::CancelToken;
 use sluicegate::source::{PushError, feed, items};
+use sluicegate::{Trouble, TroubleKind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
-
-/// Waits until something is so; a test that waits in vain fails here.
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 fn state(handle: &Handle) -> String {
     handle.status().state
@@ -81,6 +71,25 @@ fn a_second_stop_does_not_wait() {
     let began = Instant::now();
     assert_eq!(running.wait().unwrap().outcome, Outcome::Stopped);
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// What cannot be written now is not waited for: it is written when the run goes on.
+#[test]
+fn a_stop_while_a_sink_is_in_trouble_ends_the_run() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let troubled = |delivery: &Delivery<Rows>| {
+        (delivery.id.index >= 2).then(|| SinkError::Component(Trouble::passing(TroubleKind::Unavailable, "away")))
+    };
+    let run = handlers(Orchestrator::new(lifecycle("chunk"))).patience(Patience::default());
+    let run = run.sink("sink", seen.unless(troubled)).dead_letter("deadLetter", dead.sink()).source(items(chunks(10)));
+    let running = run.start().unwrap();
+    let handle = running.handle();
+    until("the sink is in trouble", || handle.status().reason.is_some_and(|reason| reason.contains("away")));
+    handle.stop();
+    let began = Instant::now();
+    assert_eq!(running.wait().unwrap().outcome, Outcome::Stopped);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((seen.chunks().len(), dead.chunks().len()), (2, 0));
 }
 
 #[test]

@@ -4,9 +4,9 @@ use super::*;
 use sluicegate::chunk::ChunkId;
 use sluicegate::engine::{Outcome, RunError, RunReport};
 use sluicegate::processor::Handler;
-use sluicegate::source::items;
+use sluicegate::source::{feed, items};
 use sluicegate::{Trouble, TroubleKind};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A handler that fails for chunk 0.1 as often as this.
 fn fails(times: u32) -> impl Fn(&Work<Rows>) -> Result<Done<Rows>, HandlerError> {
@@ -54,6 +54,27 @@ fn a_panic_is_an_error_of_its_chunk() {
         Ok(Done::same())
     });
     assert_eq!((seen.chunks(), dead.chunks()), (vec!["0.0".into(), "0.1".into(), "0.3".into()], vec!["0.2".into()]));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_sink_in_trouble() {
+    let seen = Seen::default();
+    let patience = Patience { total: Duration::from_secs(3600), ..quick() };
+    let away = |_: &Delivery<Rows>| Some(SinkError::Component(Trouble::passing(TroubleKind::Unavailable, "away")));
+    let run = Orchestrator::new(lifecycle("chunk")).handler("validate", nothing).handler("transform", nothing).patience(patience);
+    let run = run.sink("sink", seen.unless(away)).dead_letter("deadLetter", Seen::default().sink());
+    let running = run.source(items(chunks(4))).start().unwrap();
+    let handle = running.handle();
+    let began = std::time::Instant::now();
+    while !handle.status().reason.is_some_and(|reason| reason.contains("away")) {
+        assert!(began.elapsed() < Duration::from_secs(20), "the sink's trouble does not pause the run");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    handle.stop();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || drop(sender.send(running.wait())));
+    let report = ended.recv_timeout(Duration::from_secs(20)).expect("the run ends").unwrap();
+    assert_eq!((report.outcome, report.rows.written), (Outcome::Stopped, 0));
 }
 
 #[test]
@@ -188,4 +209,105 @@ fn rows_that_end_nowhere_are_an_internal_fault() {
     let RunError::Failed { trouble, .. } = error else { panic!("{error:?}") };
     assert_eq!(trouble.kind(), TroubleKind::Internal);
     insta::assert_snapshot!(trouble, @"chunk 0.1 ended in `failed` (no: never), where 10 of its 10 rows are neither written nor set aside");
+}
+
+/// A loop that looks at nothing: its chunk goes on without it, what it holds counts until it returns, and what it brings then is nobody's.
+#[test]
+fn a_handler_that_loops_is_left_behind_and_accounted_for() {
+    let (seen, dead) = (Seen::default(), Seen::default());
+    let go = Arc::new(AtomicBool::new(false));
+    let (may_go, returned) = (go.clone(), Arc::new(AtomicU32::new(0)));
+    let counted = returned.clone();
+    let loops = move |work: &Work<Rows>| {
+        if work.payload.contains(&666) {
+            while !may_go.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            return Ok(Done::with(vec![1; work.payload.len()]));
+        }
+        Ok(Done::same())
+    };
+    let machine = json!({
+        "id": "m", "initial": "a", "states": {
+            "a": { "invoke": { "src": "work", "onDone": "b", "onError": "bad" }, "after": { "50": "late" } },
+            "b": { "invoke": { "src": "sink", "onDone": "sunk", "onError": "bad" } },
+            "late": { "invoke": { "src": "deadLetter", "onDone": "tooLate", "onError": "tooLate" } },
+            "bad": { "invoke": { "src": "deadLetter", "onDone": "failed", "onError": "failed" } },
+            "sunk": { "type": "final" }, "tooLate": { "type": "final" }, "failed": { "type": "final" } }
+    });
+    let (feeder, source) = feed::<Rows>();
+    let run = Orchestrator::new(definition(machine)).handler("work", loops).sink("sink", seen.sink()).workers(1);
+    let running = run.dead_letter("deadLetter", dead.sink()).source(source).start().unwrap();
+    let bad = feeder.push(vec![666, 667]).unwrap();
+    let settled = running.next_settled(Duration::from_secs(20)).unwrap();
+    assert_eq!((settled.chunk, settled.state.as_str(), settled.rows.dead_lettered), (bad, "tooLate", 2));
+    assert_eq!(settled.errors, ["timeout: `work` had not ended when `50` was over"]);
+    assert_eq!(running.handle().metrics().memory.permits_bytes, 8, "somebody sees them still");
+    // There is a worker in its place.
+    feeder.push(vec![7]).unwrap();
+    assert_eq!(running.next_settled(Duration::from_secs(20)).unwrap().state, "sunk");
+    go.store(true, Ordering::SeqCst);
+    until("it returns", || returned.load(Ordering::SeqCst) == 1 && running.handle().metrics().memory.permits_bytes == 0);
+    feeder.close();
+    let report = running.wait().unwrap();
+    assert_eq!((seen.rows(), dead.rows(), report.rows.read), (vec![7], vec![666, 667], 3));
+}
+
+/// Everything fails, again and again: it takes its time and its memory, but no more than that.
+#[test]
+fn a_storm_of_errors_is_weathered_in_bounded_memory() {
+    const CHUNKS: u32 = 20_000;
+    let (seen, dead) = (Seen::default(), Arc::new(AtomicU32::new(0)));
+    let counted = dead.clone();
+    let began = Instant::now();
+    let report = Orchestrator::new(lifecycle("chunk"))
+        .handler("validate", |_: &Work<Rows>| Err(HandlerError::new("io", "never")))
+        .handler("transform", nothing)
+        .sink("sink", seen.sink())
+        .dead_letter(
+            "deadLetter",
+            each(move |delivery: &Delivery<Rows>| {
+                assert_eq!(delivery.errors.len(), 4, "one attempt and three retries");
+                counted.fetch_add(delivery.payload.len() as u32, Ordering::SeqCst);
+                Ok(())
+            }),
+        )
+        .source(items(chunks(CHUNKS)))
+        .memory_limit(4000)
+        .max_chunks(500)
+        .run()
+        .unwrap();
+    assert_eq!((dead.load(Ordering::SeqCst), seen.chunks().len()), (CHUNKS * 10, 0));
+    assert_eq!(report.rows.dead_lettered, u64::from(CHUNKS) * 10);
+    assert!(report.rows.is_equal());
+    assert_eq!(report.metrics.errors, u64::from(CHUNKS) * 4);
+    assert_eq!((report.metrics.memory.peak_permits_bytes, report.metrics.memory.permits_bytes), (4000, 0));
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+/// What is tried for ever does not grow: the first errors are kept, and the latest.
+#[test]
+fn of_many_errors_the_first_and_the_latest_are_kept() {
+    let dead = Arc::new(Mutex::new(Vec::new()));
+    let kept = dead.clone();
+    let fails = |work: &Work<Rows>| Err(HandlerError::new("io", work.attempt.to_string()));
+    let report = Orchestrator::new(lifecycle("chunk"))
+        .context("maxAttempts", 999)
+        .handler("validate", fails)
+        .handler("transform", nothing)
+        .sink("sink", Seen::default().sink())
+        .dead_letter(
+            "deadLetter",
+            each(move |delivery: &Delivery<Rows>| {
+                kept.lock().extend(delivery.errors.iter().map(|error| error.message.clone()));
+                Ok(())
+            }),
+        )
+        .source(items(chunks(1)))
+        .run()
+        .unwrap();
+    assert_eq!(report.metrics.errors, 1000);
+    let expected: Vec<String> = (1..=8).chain(993..=1000).map(|attempt: u32| attempt.to_string()).collect();
+    assert_eq!(*dead.lock(), expected);
 }

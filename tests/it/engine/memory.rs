@@ -3,7 +3,6 @@
 use super::*;
 use sluicegate::source::items;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 /// Chunks of exactly so many bytes.
 fn sized(bytes: usize) -> impl Iterator<Item = Rows> + Send {

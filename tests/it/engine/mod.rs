@@ -5,7 +5,10 @@ mod failures;
 mod flow;
 mod journal;
 mod memory;
+mod parked;
 mod simulation;
+mod split;
+mod split_journal;
 
 use parking_lot::Mutex;
 use serde_json::json;
@@ -14,7 +17,7 @@ use sluicegate::fsm::{Definition, check_text};
 use sluicegate::processor::{Done, HandlerError, Work};
 use sluicegate::sink::{Delivery, Sink, SinkError, each};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rows of a chunk, as tests write them.
 type Rows = Vec<u32>;
@@ -103,6 +106,16 @@ fn handlers(run: Orchestrator<Rows>) -> Orchestrator<Rows> {
         .workers(2)
         .patience(quick())
         .group(GroupLimits { idle: Duration::from_millis(2), ..GroupLimits::default() })
+}
+
+/// Waits until something is so; a test that waits in vain fails here.
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Patience that does not make tests wait.

@@ -214,7 +214,7 @@ fn rows_that_are_not_utf8_go_to_the_dead_letter() {
         records.push(dead.lines().next().unwrap().to_owned());
     }
     assert_eq!(records[0], records[1], "with and without a state that validates");
-    insta::assert_snapshot!(records[0], @r#"{"reason":"not UTF-8: byte 3 of the row is part of no character","errors":[],"chunk":"0.0","origin":"t pages 0-end","row":6,"raw_hex":"3709ff41"}"#);
+    insta::assert_snapshot!(records[0], @r#"{"id":1,"reason":"not UTF-8: byte 3 of the row is part of no character","errors":[],"chunk":"0.0","origin":"t pages 0-end","row":6,"form":"copy","raw_hex":"3709ff41"}"#);
 }
 
 const WITHOUT_VALIDATION: &str = r#"{ "id": "m", "initial": "received", "states": {

@@ -3,12 +3,17 @@
 #[cfg(feature = "failpoints")]
 mod crash;
 mod faults;
+mod keyset;
+mod kill;
 mod memory;
 mod network;
+mod plan;
 mod random;
 mod refusals;
 mod resume;
 mod shapes;
+mod sinks;
+mod split;
 mod types;
 
 use crate::support::cluster::Database;

@@ -12,21 +12,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A network between the program and a server, that breaks as it is told.
-struct Network {
+pub(super) struct Network {
     port: u16,
 }
 
 /// What it does to bytes on their way from the server.
 #[derive(Clone, Copy)]
-struct Faults {
+pub(super) struct Faults {
     /// All connections are cut whenever so many bytes have come through.
-    cut_every: u64,
+    pub cut_every: u64,
     /// After every 64 KiB, it waits.
-    pause: Duration,
+    pub pause: Duration,
 }
 
 impl Network {
-    fn to(server: u16, faults: Faults) -> Network {
+    pub fn to(server: u16, faults: Faults) -> Network {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let wire = Arc::new(Wire { through: AtomicU64::new(0), ends: Mutex::default(), faults });
@@ -41,7 +41,7 @@ impl Network {
         Network { port }
     }
 
-    fn export(&self, database: &Database<'_>, arguments: &str) -> std::process::Command {
+    pub fn export(&self, database: &Database<'_>, arguments: &str) -> std::process::Command {
         let mut command = sluicegate();
         let from = format!("host=127.0.0.1 port={} user=postgres dbname={}", self.port, database.name());
         command.args(["export", "--from", &from]).args(arguments.split_whitespace());
@@ -100,6 +100,46 @@ fn a_network_that_cuts_all_connections_again_and_again() {
     assert!(ran.stderr.matches("going on under a new snapshot").count() >= 2, "{}", ran.stderr);
     assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
     run(["inspect", &folder.text("out.jsonl.journal"), "audit"]).expect(0);
+}
+
+/// A snapshot that was taken while a table was being rewritten sees no row of the new file; and no table is rewritten behind a snapshot
+/// that is held, also one that is read last.
+#[test]
+fn a_table_that_is_being_rewritten_when_an_export_begins_loses_no_row() {
+    let database = Cluster::shared().fresh_database();
+    let pad = "repeat('x', 300) AS pad FROM generate_series(1, 20000) i";
+    database.psql(&format!("CREATE TABLE a AS SELECT i AS id, {pad}; CREATE TABLE b AS TABLE a; CREATE VIEW v AS TABLE b"));
+    for (words, tables) in [("--table a --table b", "ab"), ("--table v", "v"), ("--query TABLE\u{a0}b", "q")] {
+        let mut psql = std::process::Command::new(crate::support::cluster::program("psql"));
+        crate::support::cluster::without_pg_environment(&mut psql);
+        let mut altering = psql.args(["-Xq", &database.url()]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut stdin = altering.stdin.take().unwrap();
+        let column = format!("BEGIN; ALTER TABLE b ADD COLUMN {tables} float8 DEFAULT random(); SELECT pg_advisory_lock(1);\n");
+        stdin.write_all(column.as_bytes()).unwrap();
+        until("the lock", || database.psql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") != "0");
+        let folder = Folder::new();
+        let network = Network::to(Cluster::shared().port(), Faults { cut_every: u64::MAX, pause: Duration::from_millis(8) });
+        let mut command = network.export(&database, "--quiet --connections 1");
+        command.args(["--to", &folder.text("{table}.jsonl")]).args(words.split(' ').map(|word| word.replace('\u{a0}', " ")));
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until("an export that waits", || database.psql(waits) != "0");
+        stdin.write_all(b"COMMIT;\n").unwrap();
+        drop(stdin);
+        altering.wait().unwrap();
+        if tables == "ab" {
+            until("the first table", || folder.join("a.jsonl.partial").exists());
+            let altered = "DO $$ BEGIN SET lock_timeout = 100; ALTER TABLE b ADD COLUMN no float8 DEFAULT random(); RAISE 'altered';
+                EXCEPTION WHEN lock_not_available THEN NULL; END $$";
+            database.psql(altered);
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let jsonl = folder.names().into_iter().filter(|name| name.ends_with(".jsonl"));
+        for name in jsonl {
+            assert_eq!(folder.read(&name).lines().count(), 20_000, "{words}: {name}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 const ROWS: usize = 1500;
 
 /// `text` as a literal, whatever is in it.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let escaped: String = text
         .chars()
         .map(|character| match character {
@@ -24,7 +24,7 @@ fn literal(text: &str) -> String {
 }
 
 /// Text that is mostly what encoders trip over.
-fn awkward() -> BoxedStrategy<String> {
+pub(super) fn awkward() -> BoxedStrategy<String> {
     let character = prop_oneof![
         4 => proptest::char::range('a', 'z'),
         3 => proptest::sample::select(vec!['"', '\\', '\n', '\r', '\t', '\u{8}', '\u{c}', '\u{b}', '\u{1}', '\u{1f}', '\u{7f}', '{', '}', ',', ' ', '\'', 'N', '/']),
@@ -88,14 +88,14 @@ fn small_float() -> impl Strategy<Value = String> {
     })
 }
 
-fn numeric() -> impl Strategy<Value = String> {
+pub(super) fn numeric() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => "-?[0-9]{1,40}(\\.[0-9]{1,30})?".prop_map(|digits| format!("'{digits}'")),
         1 => proptest::sample::select(vec!["'NaN'".to_owned(), "'Infinity'".to_owned(), "'-Infinity'".to_owned()]),
     ]
 }
 
-fn instant() -> impl Strategy<Value = String> {
+pub(super) fn instant() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => (-2_000_000_i64..2_000_000, any::<u32>()).prop_map(|(days, micros)| format!("'2000-01-01'::timestamp + '{days} days {micros} microseconds'")),
         4 => (-9_000_i64..9_000).prop_map(|days| format!("'2000-01-01'::timestamp + '{days} days'")),

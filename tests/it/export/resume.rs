@@ -72,82 +72,6 @@ fn a_killed_export_goes_on_byte_for_byte() {
     }
 }
 
-#[test]
-fn compressed_output_goes_on_too() {
-    let database = database();
-    let expected = row_to_json(&database, "t");
-    for (method, unpack) in [("gzip:1", "gzip"), ("zstd:1", "zstd")] {
-        let folder = Folder::new();
-        killed_at(&database, &folder, 500 << 10, &format!("--compress {method}"));
-        ran(&mut command(&database, &folder, &format!("--compress {method}"))).expect(0);
-        let bytes = std::fs::read(folder.join("out.jsonl")).unwrap();
-        let mut text = String::new();
-        match unpack {
-            "gzip" => std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut text).unwrap(),
-            _ => std::io::Read::read_to_string(&mut zstd::stream::read::Decoder::new(&bytes[..]).unwrap(), &mut text).unwrap(),
-        };
-        assert_same(&text, &expected);
-        audited(&folder);
-    }
-}
-
-/// Killed again and again, at moments that nobody chose.
-#[test]
-fn an_export_that_is_killed_many_times_comes_to_its_end() {
-    let database = database();
-    let expected = row_to_json(&database, "t");
-    let folder = Folder::new();
-    let mut kills = 0;
-    for round in 0_u64..200 {
-        let child = command(&database, &folder, "").stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20 + round * 7 % 60 + round));
-        if kill(child) {
-            kills += 1;
-        }
-        if folder.join("out.jsonl").exists() {
-            break;
-        }
-    }
-    ran(&mut command(&database, &folder, "")).expect(0);
-    assert_same(&folder.read("out.jsonl"), &expected);
-    audited(&folder);
-    assert!(kills > 3, "killed {kills} times");
-}
-
-/// What a run that lost power leaves: the output without what was not synced.
-#[test]
-fn unsynced_writes_may_be_gone() {
-    let database = database();
-    let folder = Folder::new();
-    killed_at(&database, &folder, 6 << 20, "");
-    let journal = rusqlite::Connection::open(folder.join("out.jsonl.journal")).unwrap();
-    let durable: i64 = journal.query_row("SELECT max(bytes) FROM checkpoints", [], |row| row.get(0)).unwrap();
-    drop(journal);
-    let partial = std::fs::OpenOptions::new().write(true).open(folder.join("out.jsonl.partial")).unwrap();
-    partial.set_len(durable.unsigned_abs()).unwrap();
-    ran(&mut command(&database, &folder, "")).expect(0);
-    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
-}
-
-#[test]
-fn stopped_by_a_signal_and_gone_on_with() {
-    let database = database();
-    for signals in [1, 2] {
-        let folder = Folder::new();
-        let child = command(&database, &folder, "").stderr(Stdio::null()).spawn().unwrap();
-        super::faults::until("something in the output", || folder.join("out.jsonl.partial").metadata().is_ok_and(|file| file.len() > 0));
-        for _ in 0..signals {
-            let pid = rustix::process::Pid::from_child(&child);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        }
-        let code = child.wait_with_output().unwrap().status.code();
-        assert_eq!(code, Some(75));
-        ran(&mut command(&database, &folder, "")).expect(0);
-        assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
-        audited(&folder);
-    }
-}
-
 /// A table that is small, of which half is exported: the first ranges.
 fn half_done(database: &Database<'_>, more: &str) -> Folder {
     let folder = Folder::new();
@@ -277,6 +201,10 @@ fn journals_that_cannot_be_used_are_left_alone() {
     };
     assert_snapshot!(says(b"not a journal at all, but a text of some length", 78));
     assert_snapshot!(says(&whole[..whole.len() / 2], 78));
+    // Of the right length and with the right head, but damaged inside.
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2..][..3 * 4096].fill(0x5a);
+    assert!(says(&damaged, 78).contains("damaged"), "{}", says(&damaged, 78));
     let newer = folder.join("newer");
     std::fs::write(&newer, &whole).unwrap();
     rusqlite::Connection::open(&newer).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
@@ -560,4 +488,29 @@ fn a_server_that_is_restarted_in_mid_run_costs_nothing() {
     assert!(ended.stderr.contains("going on under a new snapshot, if nothing has changed"), "{}", ended.stderr);
     assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
     audited(&folder);
+}
+
+/// `--force` replaces a file under the final name. It is no leave to mix.
+#[test]
+fn force_goes_on_or_refuses_like_any_other() {
+    let database = database();
+    let folder = half_done(&database, "");
+    assert!(refused(&database, &folder, "--force --columns id").contains("identity.columns"));
+    let (going_on, to) = (Folder::new(), folder.text("out.jsonl"));
+    for name in folder.names() {
+        std::fs::copy(folder.join(&name), going_on.join(&name)).unwrap();
+    }
+    let words = format!("--table t --force --to {}", going_on.text("out.jsonl"));
+    let resumed = ran(&mut export(&database, &words)).expect(0);
+    let told = without_numbers(resumed.stderr.lines().find(|line| line.contains("resuming")).unwrap());
+    assert_snapshot!(told, @"t: resuming: # of # ranges and #,# rows done");
+    assert_same(&going_on.read("out.jsonl"), &row_to_json(&database, "t"));
+    database.psql("UPDATE t SET pad = 'changed' WHERE id = 59999");
+    assert!(refused(&database, &folder, "--force").contains("has changed since it was begun"));
+    // A second copy of the database is another source.
+    database.psql(&format!("CREATE DATABASE {0}_copy TEMPLATE template0", database.name()));
+    let mut other = export(&database, &format!("--table t --force --to {to}"));
+    other.args(["--from", &database.url().replace(database.name(), &format!("{}_copy", database.name()))]);
+    assert_ne!(ran(&mut other).code, Some(0));
+    assert!(!folder.join("out.jsonl").exists());
 }

@@ -254,14 +254,3 @@ fn dead_letters_of_encoded_chunks_are_rows() {
         super::assert_same(&rows, &row_to_json(&database, "t"));
     }
 }
-
-#[test]
-fn a_dry_run_reports_for_programs_too() {
-    let database = Cluster::shared().fresh_database();
-    database.psql("CREATE TABLE t AS SELECT i AS id FROM generate_series(1, 100) i");
-    let folder = Folder::new();
-    let out = ran(&mut export(&database, &format!("--table t --dry-run --report json --to {}", folder.text("x.jsonl")))).expect(0);
-    let plans: serde_json::Value = serde_json::from_str(out.text()).unwrap();
-    assert_eq!((&plans[0]["table"], &plans[0]["first_chunk_rows"], &plans[0]["ranges"]), (&"t".into(), &100.into(), &1.into()));
-    assert!(folder.names().is_empty());
-}

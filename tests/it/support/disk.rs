@@ -28,6 +28,12 @@ impl SmallDisk {
         assert!(remount.expect("mount").success());
     }
 
+    /// Lets nobody write there any more.
+    pub fn protect(&self) {
+        let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.path).status();
+        assert!(remount.expect("mount").success());
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

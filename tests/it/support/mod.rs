@@ -2,4 +2,6 @@
 
 pub mod cluster;
 pub mod disk;
+pub mod group;
 pub mod program;
+pub mod random;
