@@ -68,11 +68,13 @@
 //!
 //! | feature | gives |
 //! |---|---|
-//! | `cli` (default) | the command-line program `sluicegate`; brings `journal`, `postgres` and `compression` |
+//! | `cli` (default) | the command-line program `sluicegate`; brings `journal`, `postgres`, `compression` and `pipeline` |
 //! | `async` (default) | `Orchestrator::run_async`: a run as a future |
 //! | `journal` | `journal::sqlite`: every transition as a row in an SQLite file, which can be queried and audited |
 //! | `postgres` | `source::postgres` and `export`: tables and queries to JSON lines |
-//! | `compression` | gzip and zstd output for exports |
+//! | `files` | `source::file` and `processor::rows`: files of JSON lines, CSV and text, and what is done with their rows |
+//! | `pipeline` | `pipeline`: runs as a YAML, TOML or JSON file describes them; brings `files` |
+//! | `compression` | gzip and zstd, in and out |
 //!
 //! # Where to go next
 //!
@@ -83,7 +85,7 @@
 //! - [`source`], [`processor`], [`sink`], [`journal`]: the traits to implement, and what is there already.
 //! - `examples/` in the repository: programs to copy from, numbered by what one learns.
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "files", feature = "postgres"))]
 pub mod batch;
 pub mod budget;
 mod cgroup;
@@ -103,7 +105,11 @@ pub mod format;
 pub mod fsm;
 pub mod journal;
 pub mod memory;
+#[cfg(all(feature = "pipeline", unix))]
+pub mod pipeline;
 pub mod processor;
+#[cfg(feature = "pipeline")]
+mod quantity;
 pub mod sink;
 pub mod source;
 mod sync;

@@ -34,6 +34,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "Examples:
   sluicegate export --from postgres://me@localhost/shop --table orders --to orders.jsonl
+  sluicegate run pipeline.yaml
   sluicegate inspect orders.jsonl.journal
   sluicegate verify orders.jsonl.journal
   sluicegate graph --journal orders.jsonl.journal --format svg > orders.svg
@@ -58,25 +59,101 @@ pub enum Format {
 pub enum Command {
     /// Export a Postgres table or query to JSON lines.
     Export(Box<ExportArgs>),
+    /// Run a pipeline: files through processors to a file, as a file in YAML, TOML or JSON says.
+    Run(Box<RunArgs>),
     /// Look into a journal, also while the run is on.
     Inspect(InspectArgs),
     /// Read an output again and compare it with its journal, and the journal with the table. Exit code 1 if something differs.
     Verify(VerifyArgs),
     /// List, show, replay or drop rows that were set aside.
     Dlq(DlqArgs),
-    /// Check definitions; prints every finding with file, line and column.
+    /// Check definitions and pipeline files; prints every finding with file, line and column.
     Check(CheckArgs),
     /// Draw a definition, with the figures of a run if there is a journal.
     Graph(GraphArgs),
     /// Walk a definition through a script of events, under a clock that only the script moves.
     Simulate(SimulateArgs),
-    /// Print the JSON Schema of definitions, for editors.
-    #[command(after_help = SCHEMA_EXAMPLES)]
-    Schema,
+    /// Print the JSON Schema of definitions or of pipelines, for editors.
+    Schema(SchemaArgs),
+    /// List sources, sinks, processors or formats of pipelines.
+    #[command(after_help = "Examples:\n  sluicegate list sources\n  sluicegate list formats")]
+    List { kind: PartKind },
+    /// Show what can be set of a source, sink, processor or format, with types and defaults.
+    #[command(after_help = "Examples:\n  sluicegate show csv\n  sluicegate show file")]
+    Show {
+        /// Its name, like file or csv.
+        name: String,
+    },
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  sluicegate completions bash > ~/.local/share/bash-completion/completions/sluicegate")]
     Completions { shell: Shell },
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PartKind {
+    Sources,
+    Sinks,
+    Processors,
+    Formats,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = SCHEMA_EXAMPLES)]
+pub struct SchemaArgs {
+    /// The schema of pipeline files instead.
+    #[arg(long)]
+    pub pipeline: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// The pipeline file: .yaml, .toml or .json.
+    pub file: PathBuf,
+
+    /// Set something otherwise than the file does, like sink.path=out.jsonl. Comes before SLUICEGATE_SINK__PATH in the environment.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+
+    /// Keep no journal. The run can then be neither inspected nor resumed.
+    #[arg(long)]
+    pub no_journal: bool,
+
+    /// Start over, whatever an earlier run has left.
+    #[arg(long)]
+    pub fresh: bool,
+
+    /// Replace the output if it exists.
+    #[arg(long)]
+    pub force: bool,
+
+    /// Look at the inputs, plan, write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Whether to show a live line.
+    #[arg(long, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub progress: When,
+
+    /// Print nothing but errors.
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// The report at the end: text on standard error, or JSON on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub report: Format,
+}
+
+const RUN_EXAMPLES: &str = "The smallest pipeline file:
+  source: { type: file, path: in.csv }
+  sink: { type: file, path: out.jsonl }
+
+Examples:
+  sluicegate run pipeline.yaml
+  sluicegate run pipeline.yaml --set source.path=other.csv --set chunk.rows=1000
+  sluicegate run pipeline.yaml --dry-run
+  SLUICEGATE_SINK__PATH=- sluicegate run pipeline.yaml | jq .id
+  zcat big.jsonl.gz | sluicegate run pipeline.yaml --set source.path=- --set source.format=jsonl";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListFormat {
@@ -184,9 +261,11 @@ pub struct VerifyArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sluicegate check my-lifecycle.json\n  sluicegate check --for-export --format json *.json")]
+#[command(
+    after_help = "Examples:\n  sluicegate check my-lifecycle.json\n  sluicegate check pipeline.yaml\n  sluicegate check --for-export --format json *.json"
+)]
 pub struct CheckArgs {
-    /// Definition files (JSON).
+    /// Definitions (JSON) and pipeline files (YAML, TOML, JSON).
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
 
@@ -203,8 +282,9 @@ pub struct CheckArgs {
     pub format: Format,
 }
 
-const SCHEMA_EXAMPLES: &str = "Example:
+const SCHEMA_EXAMPLES: &str = "Examples:
   sluicegate schema > definition.schema.json
+  sluicegate schema --pipeline > pipeline.schema.json
 
 and in the definition:
   { \"$schema\": \"./definition.schema.json\", \"id\": \"mine\", ... }";
@@ -317,7 +397,7 @@ pub struct ExportArgs {
     pub to: String,
 
     /// Compress: none, gzip, zstd, or with a level, like zstd:9 [default: by the output's extension].
-    #[arg(help_heading = "Where it goes", long, value_name = "METHOD", value_parser = super::export::compression)]
+    #[arg(help_heading = "Where it goes", long, value_name = "METHOD", value_parser = crate::source::postgres::Compression::parse)]
     pub compress: Option<crate::source::postgres::Compression>,
 
     /// Where rows go that cannot be written, with their reason [default: the output's path with .dead.jsonl behind it; none for

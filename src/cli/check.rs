@@ -15,6 +15,10 @@ pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
     let mut all = Vec::new();
     for path in &args.files {
         let text = read(path)?;
+        if super::run::is_pipeline(path, &text) {
+            exit = exit.and(pipeline(path, args, &mut all)?);
+            continue;
+        }
         let (definition, report) = check_text(&text, vocabulary.as_ref());
         if args.canonical
             && let Some(definition) = &definition
@@ -36,6 +40,27 @@ pub fn run(args: &CheckArgs) -> Result<Exit, Failure> {
         outln!("{:#}", json!(all));
     }
     Ok(exit)
+}
+
+/// Checks a pipeline file, without looking at its ends.
+fn pipeline(path: &Path, args: &CheckArgs, all: &mut Vec<serde_json::Value>) -> Result<Exit, Failure> {
+    let problems = match super::run::read(path, &[])? {
+        Ok(pipeline) => {
+            super::run::check_definition(&pipeline)?;
+            Vec::new()
+        }
+        Err(problems) => problems,
+    };
+    match args.format {
+        Format::Text => {
+            problems.iter().for_each(|problem| outln!("{}", super::run::located(path, problem)));
+            if problems.is_empty() {
+                outln!("{}: ok", path.display());
+            }
+        }
+        Format::Json => all.push(json!({ "file": path, "findings": problems })),
+    }
+    Ok(if problems.is_empty() { Exit::Complete } else { Exit::Findings })
 }
 
 /// Reads a definition file.

@@ -4,54 +4,36 @@ mod fit;
 mod plan;
 mod report;
 mod resume;
-pub(in crate::cli) mod target;
 
 use super::args::{Consistency, ExportArgs, Format, RowSecurityArg};
 use super::exit::{Exit, Failure};
+use super::job::target::{Target, Targets};
+use super::job::{self, Created, Outputs, resume::Begin};
 use super::progress::Progress;
 use super::signals::Signals;
-use crate::batch::Batch;
 use crate::claim::FileClaim;
 use crate::clock::Clock;
 use crate::definitions;
-use crate::engine::{GroupLimits, Orchestrator, Patience, RunError, RunReport, Running};
+use crate::engine::{GroupLimits, Patience, RunReport, Running};
 use crate::export::{Settings, orchestrator_of};
 use crate::fsm::Definition;
-use crate::journal::sqlite::{RunRecord, SqliteJournal};
-use crate::sink::{DeadLetterSink, Delivery, FileOptions, FileSink, SinkError, StreamSink, claim_partial, each, partial_name};
+use crate::journal::sqlite::RunRecord;
+use crate::sink::FileOptions;
 use crate::source::postgres::{
     COPY_ROW, ChunkLimits, Compression, ConnInfo, Connector, CopySource, Export, KeyChoice, NamePattern, Request, RowSecurity, Selection,
     Session, identifier_list,
 };
 use crate::trouble::{Trouble, TroubleKind};
-use resume::Begin;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use target::{Target, Targets};
 
 pub use crate::export::vocabulary;
-pub use resume::{chunk_limits, compare, compare_servers, heap_files};
+pub use resume::{compare_servers, heap_files};
 
 /// How often a server that is away is asked for a new session.
 const REOPEN_EVERY: Duration = Duration::from_millis(500);
-
-/// Reads `--compress`.
-pub fn compression(text: &str) -> Result<Compression, String> {
-    let (method, level) = text.split_once(':').map_or((text, None), |(method, level)| (method, Some(level)));
-    let level = |default: i32, most: i32| match level.map(str::parse::<i32>) {
-        None => Ok(default),
-        Some(Ok(level)) if (1..=most).contains(&level) => Ok(level),
-        Some(_) => Err(format!("the level of {method} goes from 1 to {most}")),
-    };
-    match method {
-        "none" => Ok(Compression::None),
-        "gzip" | "gz" => Ok(Compression::Gzip { level: level(6, 9)?.unsigned_abs() }),
-        "zstd" | "zst" => Ok(Compression::Zstd { level: level(3, 22)? }),
-        _ => Err(format!("`{method}` is no method; there are none, gzip and zstd, each with a level behind a colon if you like")),
-    }
-}
 
 /// How often a run is gone on with in vain, one time after the other.
 const MOST_STALLED: u32 = 4;
@@ -122,26 +104,6 @@ struct Done {
     reports: Vec<Value>,
 }
 
-/// Files that were made for a run. If it does not come to the run, they go again.
-#[derive(Default)]
-struct Created {
-    paths: Vec<PathBuf>,
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        for path in &self.paths {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn refuse_existing(files: &[PathBuf], target: &Target) -> Result<(), Failure> {
-    let there = files.iter().filter(|_| matches!(target, Target::Files(_))).find(|file| file.symlink_metadata().is_ok());
-    let Some(file) = there else { return Ok(()) };
-    Err(Failure::configuration(format!("{} exists; give another --to, or --force to replace it", file.display())))
-}
-
 fn selection(args: &ExportArgs) -> Result<Selection, Failure> {
     if let Some(query) = &args.query {
         return Ok(Selection::Query(query.clone()));
@@ -192,7 +154,7 @@ impl<'a> Job<'a> {
     /// Prints the reports, if they are wanted for programs: also of a run that failed.
     fn end(&self, result: Result<Exit, Failure>, done: &Done) -> Result<Exit, Failure> {
         if self.args.report == Format::Json && !(result.is_err() && done.reports.is_empty()) && !self.args.plan {
-            report::print_json(&done.reports, self.args.to == "-");
+            job::report::print_json(&done.reports, self.args.to == "-");
         }
         result
     }
@@ -210,14 +172,15 @@ impl<'a> Job<'a> {
         }
         let mut tables = Vec::new();
         for (mut export, target) in exports.into_iter().zip(targets) {
-            let claims = self.claim(&export, &target)?;
+            let outputs = self.outputs(&export, &target);
+            let claims = outputs.claim()?;
             let mut begin = resume::look(self, session, &mut export, &target)?;
             if let Begin::GoOn(earlier) = &mut begin {
                 resume::check(self, &export, &target, earlier)?;
             }
             if matches!(begin, Begin::Anew(_)) && !self.args.force {
                 // Of all tables before the first is read, which may take hours.
-                refuse_existing(&target.files(&export), &target)?;
+                outputs.refuse_existing()?;
             }
             export.cut_by_key(session)?;
             tables.push(Table { export: Arc::new(export), target, begin, claims });
@@ -279,14 +242,17 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Claims what earlier runs have begun.
-    fn claim(&self, export: &Export, target: &Target) -> Result<Vec<FileClaim>, Failure> {
-        let files = match target {
-            Target::Files(_) => target.files(export),
-            Target::Stream(_) => Vec::new(),
-        };
-        let begun = files.iter().filter_map(|file| claim_partial(file).transpose());
-        Ok(begun.collect::<Result<_, Trouble>>()?)
+    /// Where a table's rows go.
+    fn outputs(&self, export: &Export, target: &Target) -> Outputs {
+        Outputs {
+            target: target.clone(),
+            files: target.files(export),
+            options: self.file_options(),
+            dead_letter: self.dead_letter(target),
+            journal: self.journal(target),
+            dead_letter_setting: "--dead-letter PATH",
+            head: Vec::new(),
+        }
     }
 
     /// Every file is somebody's alone.
@@ -369,7 +335,7 @@ impl<'a> Job<'a> {
     fn export(&self, session: &Session, table: &Table, mixed: bool, done: &mut u64) -> Result<RunReport, Failure> {
         let Table { export, target, begin, .. } = table;
         let limits = match begin {
-            Begin::GoOn(earlier) => resume::limits(earlier),
+            Begin::GoOn(earlier) => job::resume::limits(&earlier.run),
             _ => self.settings.limits,
         };
         let settings = Settings { limits, compression: self.compression(target), ..self.settings.clone() };
@@ -392,67 +358,26 @@ impl<'a> Job<'a> {
         }
         tracing::info!("{} -> {target}: {} ranges, {}", export.shown(), export.ranges.len(), report::moment(export, session));
         let mut created = Created::default();
-        if let (Some(path), Begin::Anew(reason)) = (self.journal(target), begin) {
-            if let Some(reason) = reason {
-                tracing::warn!("{target}: starting over, because {reason}");
-            }
-            // Before the output is emptied: the journal would say of it what is not so any more.
-            target::remove_journal(&path)?;
-        }
-        run = self.outlets(run, table, &mut created)?;
-        if let Some(path) = self.journal(target) {
-            let record = self.record(session, export, target, limits, mixed);
-            run = run.journal(SqliteJournal::open(&path, self.args.mode, record, clock)?);
-            if let Begin::Anew(_) = begin {
-                created.paths.extend(target::journal_files(&path));
-            }
-        }
+        let record = self.record(session, export, target, limits, mixed);
+        run = self.outputs(export, target).attach(run, begin, record, clock, &mut created)?;
         if let Begin::GoOn(earlier) = begin {
             if !self.args.quiet {
-                eprintln!("{}: resuming: {}", export.shown(), resume::done(earlier, export));
+                eprintln!("{}: resuming: {}", export.shown(), job::resume::done(earlier, export.ranges.len()));
             }
             run = run.carry_over(earlier.carried());
         }
         let running = run.start()?;
-        created.paths.clear();
+        created.keep();
         let handle = running.handle();
         let result = self.watch(running, session, table);
         *done += handle.metrics().chunks_settled;
-        result.map(|mut report| {
-            let peak = &mut report.metrics.memory.peak_resident_bytes;
-            *peak = report::peak_resident_bytes().unwrap_or(0).max(*peak);
-            report
-        })
-    }
-
-    /// Sink and dead letter, new or as earlier runs left them.
-    fn outlets(&self, run: Orchestrator<Batch>, table: &Table, created: &mut Created) -> Result<Orchestrator<Batch>, Failure> {
-        let Table { export, target, begin, .. } = table;
-        let options = self.file_options();
-        let files = target.files(export);
-        let run = match (target, begin) {
-            (Target::Files(_), Begin::GoOn(earlier)) => run.sink("sink", FileSink::resume(&files, options, &earlier.positions)?),
-            (Target::Files(_), _) => {
-                let sink = FileSink::create(&files, options)?;
-                created.paths.extend(files.iter().map(|file| partial_name(file)));
-                run.sink("sink", sink)
-            }
-            (Target::Stream(path), _) => run.sink("sink", StreamSink::new(path.display().to_string(), target::open_stream(path)?)),
-        };
-        Ok(match (self.dead_letter(target), begin) {
-            (Some(path), Begin::GoOn(earlier)) => {
-                run.dead_letter("deadLetter", DeadLetterSink::resume(&path, options, &earlier.positions)?)
-            }
-            (Some(path), _) => run.dead_letter("deadLetter", DeadLetterSink::new(&path, options)),
-            (None, _) => run.dead_letter("deadLetter", each(no_dead_letter)),
-        })
+        result
     }
 
     /// Runs to the end, with signals, progress and the snapshot's age in view.
     fn watch(&self, running: Running, session: &Session, table: &Table) -> Result<RunReport, Failure> {
         let export = &table.export;
         let handle = running.handle();
-        self.signals.watch(handle.clone());
         let progress = Progress::show(handle.clone(), export.shown(), export.estimated_rows, self.args.progress, self.args.quiet);
         if let Some(age) = self.args.max_snapshot_age {
             let left = age.saturating_sub(session.since().elapsed());
@@ -462,26 +387,10 @@ impl<'a> Job<'a> {
                 handle.stop();
             });
         }
-        let result = running.wait();
-        self.signals.unwatch();
+        let result = job::wait(running, &self.signals);
         drop(progress);
         let resumable = self.is_resumable(table);
-        result.map_err(|error| Self::explain(error, resumable))
-    }
-
-    /// Adds what to do about it.
-    fn explain(error: RunError, resumable: bool) -> Failure {
-        let failure = Failure::from(error);
-        match failure.kind() {
-            TroubleKind::Io | TroubleKind::Unavailable if !resumable => {
-                failure.advise("This export cannot be gone on with: the same command starts over.")
-            }
-            TroubleKind::Io => {
-                failure.advise("What was written so far is kept. When it can be written again, the same command goes on from there.")
-            }
-            TroubleKind::Unavailable => failure.advise("What was written so far is kept. The same command goes on from there."),
-            _ => failure,
-        }
+        result.map_err(|error| job::explain(error, resumable))
     }
 
     fn journal(&self, target: &Target) -> Option<PathBuf> {
@@ -518,14 +427,6 @@ impl<'a> Job<'a> {
             "identity": export.identity, "compression": self.compression(target), "ordered": !self.args.unordered, "format": "jsonl",
         })
     }
-}
-
-/// Beside a stream there is no place for a dead letter unless the user names one, and no row may vanish.
-fn no_dead_letter(delivery: &Delivery<Batch>) -> Result<(), SinkError> {
-    let reason = delivery.rejected.first().map(|rejected| rejected.reason.clone());
-    let reason = reason.or_else(|| delivery.errors.last().map(ToString::to_string)).unwrap_or_default();
-    let message = format!("{}: a row cannot be exported ({reason}); with --dead-letter PATH such rows are set aside", delivery.origin);
-    Err(Trouble::lasting(TroubleKind::Configuration, message).into())
 }
 
 fn definition(path: Option<&Path>) -> Result<Definition, Failure> {

@@ -1,7 +1,7 @@
 //! What `fuzz/` tries of the command line. No part of the interface.
 
 use super::args::Cli;
-use super::export::target::Targets;
+use super::job::target::Targets;
 use super::values;
 use clap::Parser;
 

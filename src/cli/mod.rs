@@ -9,8 +9,11 @@ mod export;
 pub mod fuzzing;
 mod graph;
 mod inspect;
+mod job;
 mod out;
+mod parts;
 mod progress;
+mod run;
 mod schema;
 mod signals;
 mod simulate;
@@ -28,13 +31,16 @@ pub fn main() -> ExitCode {
     start_log(&cli);
     let result = match cli.command {
         Command::Export(args) => export::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Dlq(args) => dlq::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Simulate(args) => simulate::run(&args),
-        Command::Schema => Ok(schema::run()),
+        Command::Schema(args) => Ok(schema::run(&args)),
+        Command::List { kind } => Ok(parts::list(kind)),
+        Command::Show { name } => parts::show(&name),
         Command::Completions { shell } => {
             args::completions(shell);
             Ok(Exit::Complete)

@@ -1,5 +1,6 @@
-//! `sluicegate schema`: what editors complete and check definitions by.
+//! `sluicegate schema`: what editors complete and check definitions and pipelines by.
 
+use super::args::SchemaArgs;
 use super::exit::Exit;
 use crate::cli::out::outln;
 
@@ -7,7 +8,11 @@ use crate::cli::out::outln;
 const DEFINITION_SCHEMA: &str = include_str!("../../fsm-definitions/definition.schema.json");
 
 /// Runs the command.
-pub fn run() -> Exit {
-    outln!("{}", DEFINITION_SCHEMA.trim_end());
+pub fn run(args: &SchemaArgs) -> Exit {
+    if args.pipeline {
+        outln!("{:#}", crate::pipeline::vocabulary::schema());
+    } else {
+        outln!("{}", DEFINITION_SCHEMA.trim_end());
+    }
     Exit::Complete
 }

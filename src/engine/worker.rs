@@ -119,6 +119,7 @@ impl<P: Payload> Worker<P> {
                 Ok(done) => {
                     life.rows.filtered += done.filtered;
                     life.rejected.extend(done.rejected);
+                    life.rejected.sort_by_key(|rejected| rejected.row);
                     if let Some(payload) = done.payload {
                         life.replace(payload);
                     }

@@ -26,6 +26,25 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Reads a method with its level, like `zstd:9`.
+    ///
+    /// # Errors
+    /// There is no such method or level.
+    pub fn parse(text: &str) -> Result<Compression, String> {
+        let (method, level) = text.split_once(':').map_or((text, None), |(method, level)| (method, Some(level)));
+        let level = |default: i32, most: i32| match level.map(str::parse::<i32>) {
+            None => Ok(default),
+            Some(Ok(level)) if (1..=most).contains(&level) => Ok(level),
+            Some(_) => Err(format!("the level of {method} goes from 1 to {most}")),
+        };
+        match method {
+            "none" => Ok(Compression::None),
+            "gzip" | "gz" => Ok(Compression::Gzip { level: level(6, 9)?.unsigned_abs() }),
+            "zstd" | "zst" => Ok(Compression::Zstd { level: level(3, 22)? }),
+            _ => Err(format!("`{method}` is no method; there are none, gzip and zstd, each with a level behind a colon if you like")),
+        }
+    }
+
     /// Appends `bytes`, compressed. No bytes stay no bytes: not even an empty member.
     pub(crate) fn pack(self, bytes: &[u8], out: &mut Output) -> io::Result<()> {
         match self {
@@ -34,6 +53,16 @@ impl Compression {
             Compression::Gzip { level } => gzip(bytes, level, out),
             Compression::Zstd { level } => zstd(bytes, level, out),
         }
+    }
+
+    /// `bytes`, compressed.
+    ///
+    /// # Errors
+    /// When this program cannot compress so.
+    pub fn packed(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Output::default();
+        self.pack(bytes, &mut out)?;
+        Ok(out.bytes().to_vec())
     }
 
     /// What [`Compression::pack`] was given.

@@ -19,19 +19,19 @@ pub(super) enum Stop {
 }
 
 /// Eight copies of `byte`.
-const fn splat(byte: u8) -> u64 {
+pub(super) const fn splat(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64
 }
 
 /// High bits mark bytes of `word` that are below `limit` (at most 0x80). Only the lowest mark is exact.
 ///
 /// Source: "Bit Twiddling Hacks" by Sean Eron Anderson, `hasless`.
-const fn below(word: u64, limit: u8) -> u64 {
+pub(super) const fn below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(splat(limit)) & !word & splat(0x80)
 }
 
 /// High bits mark bytes of `word` that equal `byte`. Only the lowest mark is exact.
-const fn equal(word: u64, byte: u8) -> u64 {
+pub(super) const fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ splat(byte), 1)
 }
 

@@ -1,5 +1,8 @@
 //! Handlers: the code behind an invocation of the machine.
 
+#[cfg(feature = "files")]
+pub mod rows;
+
 use crate::chunk::ChunkId;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};

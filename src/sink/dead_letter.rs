@@ -27,11 +27,13 @@ const KEPT_LINE: usize = 64 << 10;
 pub trait ToRows: Payload {
     /// What a row's bytes are as they come from the source, in a word for who reads the dead letter: those of
     /// [`Rejected::raw`](crate::Rejected::raw).
-    const FORM: &'static str = "raw";
+    fn form_as_read(&self) -> &'static str {
+        "raw"
+    }
 
     /// What the bytes of this payload's rows are, as far as it has come.
     fn form(&self) -> &'static str {
-        Self::FORM
+        self.form_as_read()
     }
 
     /// Calls `each` with the raw bytes of every row.
@@ -102,7 +104,7 @@ impl DeadLetterSink {
 /// Calls `each` for every row of a delivery.
 fn each_row<P: ToRows>(delivery: &Delivery<P>, each: &mut dyn FnMut(&About<'_>, &[u8])) {
     for Rejected { row, reason, raw } in &delivery.rejected {
-        each(&About { reason, errors: &[], row: Some(*row), form: P::FORM }, raw);
+        each(&About { reason, errors: &[], row: Some(*row), form: delivery.payload.form_as_read() }, raw);
     }
     if delivery.whole {
         let errors: Vec<String> = delivery.errors.iter().map(ToString::to_string).collect();

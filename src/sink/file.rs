@@ -47,6 +47,17 @@ impl FileSink {
         Ok(FileSink { files: named(targets).map(output).collect::<Result<_, Trouble>>()? })
     }
 
+    /// With these bytes before the first chunk of each file. They count as no row.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn beginning_with(mut self, head: &[u8]) -> Result<FileSink, Trouble> {
+        for file in self.files.iter_mut().filter_map(|output| output.file.as_mut()) {
+            file.append(head)?;
+        }
+        Ok(self)
+    }
+
     /// Goes on where the journal says that the files are durable: `durable` are its last positions.
     ///
     /// A file that has its final name already, from a run that was killed while it gave names, is left as it is.

@@ -1,5 +1,7 @@
 //! Where chunks go.
 
+#[cfg(all(unix, any(feature = "files", feature = "postgres")))]
+mod batch;
 #[cfg(unix)]
 mod dead_letter;
 mod each;

@@ -338,7 +338,7 @@ pub(crate) fn io_trouble(path: &Path, what: &str, error: io::Error) -> Trouble {
 }
 
 fn exists(target: &Path) -> Trouble {
-    let message = format!("{} exists; give another --to, or --force to replace it", target.display());
+    let message = format!("{} exists; give another output, or --force to replace it", target.display());
     Trouble::lasting(TroubleKind::Configuration, message)
 }
 

@@ -1,6 +1,8 @@
 //! Where chunks come from.
 
 mod feed;
+#[cfg(all(feature = "files", unix))]
+pub mod file;
 mod items;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -81,5 +83,23 @@ pub struct RangeDone {
     /// Where it came from, enough to read it again.
     pub origin: Arc<str>,
 }
+
+/// How rows are cut into chunks. Journaled: the same limits give the same chunks. By default 256 KiB and any number of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ChunkLimits {
+    /// A chunk ends before the row that would make it larger than this, as it comes.
+    pub bytes: usize,
+    /// And before the row behind this many.
+    pub rows: u64,
+}
+
+impl Default for ChunkLimits {
+    fn default() -> ChunkLimits {
+        ChunkLimits { bytes: 256 << 10, rows: u64::MAX }
+    }
+}
+
+/// What an earlier run has seen of a chunk: its rows, its bytes and their digest.
+pub type Seen = (u64, usize, Option<u64>);
 
 pub use crate::trouble::Stop;

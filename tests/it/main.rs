@@ -10,6 +10,7 @@ mod export;
 mod fsm;
 mod fuzz;
 mod journal;
+mod pipeline;
 mod security;
 mod support;
 mod tidy;

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("chunk", &[]),
     ("failpoint", &[]),
     ("memory", &[]),
+    ("quantity", &[]),
     ("sync", &[]),
     ("clock", &["sync"]),
     ("trouble", &["sync"]),
@@ -31,14 +32,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("journal", &["chunk", "fsm", "sink", "source", "trouble"]),
     ("engine", &["budget", "cgroup", "chunk", "clock", "fsm", "journal", "processor", "sink", "source", "sync", "trouble"]),
     // Concrete parts: the engine knows none of them, and they know nothing of the engine.
-    ("sink::*", &["chunk", "claim", "failpoint", "processor", "sink", "trouble"]),
+    ("processor::*", &["batch", "chunk", "format", "memory", "processor"]),
+    ("sink::*", &["batch", "chunk", "claim", "failpoint", "processor", "sink", "trouble"]),
     ("source::*", &["budget", "chunk", "source", "sync", "trouble"]),
+    ("source::file", &["batch", "budget", "chunk", "clock", "format", "memory", "source", "sync", "trouble"]),
     ("source::postgres", &["batch", "budget", "chunk", "clock", "format", "memory", "processor", "sink", "sink::*", "source", "trouble"]),
     ("journal::sqlite", &["chunk", "claim", "clock", "failpoint", "fsm", "journal", "sink", "source", "trouble"]),
     // What ships ready to use: definitions, and an export put together.
     ("definitions", &["fsm"]),
     ("export", &["batch", "definitions", "engine", "fsm", "sink::*", "source::postgres"]),
     // Names become concrete parts here, and nowhere else.
+    (
+        "pipeline",
+        &["batch", "definitions", "engine", "format", "fsm", "processor::*", "quantity", "sink::*", "source", "source::file", "trouble"],
+    ),
     ("cli", EVERYTHING_ABOVE),
 ];
 

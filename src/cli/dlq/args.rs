@@ -159,7 +159,7 @@ pub struct ReplayArgs {
     pub journal: Option<PathBuf>,
 
     /// Compress: none, gzip, zstd, or with a level, like zstd:9 [default: by the output's extension].
-    #[arg(long, value_name = "METHOD", value_parser = crate::cli::export::compression)]
+    #[arg(long, value_name = "METHOD", value_parser = crate::source::postgres::Compression::parse)]
     pub compress: Option<Compression>,
 
     /// Permissions of new files, in octal, whatever the umask is.

@@ -8,8 +8,8 @@ use super::{Missing, Origin, Selection, claimed};
 use crate::batch::Batch;
 use crate::cli::args::Format;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::export::target::{Target, remove_journal};
 use crate::cli::export::vocabulary;
+use crate::cli::job::target::{Target, remove_journal};
 use crate::cli::out::outln;
 use crate::cli::signals::Signals;
 use crate::cli::values::show_count;
@@ -348,6 +348,10 @@ fn known(args: &ReplayArgs, origin: &Origin) -> Result<Known, Failure> {
         );
         return Err(Failure::configuration(message).advise("Say where it is: --journal PATH."));
     };
+    if run.settings["rows"]["form"].as_str().is_some_and(|form| form != COPY_ROW) {
+        let message = format!("{} is the journal of a pipeline, and only rows of an export can be replayed", origin.path.display());
+        return Err(Failure::configuration(message).advise("Put what is to be mended into a file, and run the pipeline on that."));
+    }
     let Some(fields) = origin.fields()? else {
         let message = format!("{} does not say what the rows' columns are: it was written by {}", origin.path.display(), run.program);
         return Err(Failure::configuration(message).advise("Export the rows again."));

@@ -3,11 +3,12 @@
 use super::super::args::Format;
 use super::super::exit::{Exit, Failure};
 use super::super::inspect::show_time;
+use super::super::job::resume::{self as common, Begin};
+use super::super::job::target::Target;
 use super::super::values::{show_count, show_size};
+use super::Job;
 use super::report::{moment, show_key};
-use super::resume::{self, Begin};
-use super::target::Target;
-use super::{Job, refuse_existing};
+use super::resume;
 use crate::cli::out::outln;
 use crate::source::postgres::{CopySource, Export, ReadMode, Sample, Session, Transcoder};
 use crate::trouble::TroubleKind;
@@ -58,7 +59,7 @@ pub fn show(job: &Job<'_>, session: &mut Session, exports: Vec<Export>, targets:
 /// What is at the target, as the journal says; the output itself is not read again.
 fn at_target(job: &Job<'_>, session: &Session, export: &mut Export, target: &Target) -> AtTarget {
     let nothing_done = |status, shown: String| AtTarget { status, shown, ranges_done: None, rows_done: None };
-    if let Err(failure) = job.claim(export, target) {
+    if let Err(failure) = job.outputs(export, target).claim() {
         let status = if failure.kind() == TroubleKind::Busy { "busy" } else { "unusable" };
         return nothing_done(status, failure.to_string());
     }
@@ -72,11 +73,11 @@ fn at_target(job: &Job<'_>, session: &Session, export: &mut Export, target: &Tar
         }
         Ok(Begin::GoOn(earlier)) => AtTarget {
             status: "begun",
-            shown: resume::done(&earlier, export),
+            shown: common::done(&earlier, export.ranges.len()),
             ranges_done: Some(earlier.finished.len() as u64),
             rows_done: Some(earlier.carried().rows.written),
         },
-        Ok(Begin::Anew(reason)) => match (reason, refuse_existing(&target.files(export), target)) {
+        Ok(Begin::Anew(reason)) => match (reason, job.outputs(export, target).refuse_existing()) {
             (_, Err(failure)) if !job.args.force => nothing_done("exists", failure.to_string()),
             (Some(reason), _) => nothing_done("begun", format!("begun, and to be started over, because {reason}")),
             _ => nothing_done("nothing", "nothing".into()),

@@ -2,74 +2,39 @@
 
 use super::super::args::Consistency;
 use super::super::exit::Failure;
-use super::super::values::show_count;
-use super::target::Target;
+use super::super::job::resume::{self as common, Begin, Question, Verdict, compare};
+use super::super::job::target::Target;
 use super::{Job, Table};
-use crate::fsm::{CompileOptions, Definition, compile};
-use crate::journal::sqlite::query::{Reader, RunRow};
+use crate::journal::sqlite::give_up;
 use crate::journal::sqlite::recover::Earlier;
-use crate::journal::sqlite::{give_up, verify};
 use crate::sink::{output_names, present_name};
-use crate::source::postgres::{ChunkLimits, Cut, Export, ServerFacts, Session, SnapshotFacts};
+use crate::source::postgres::{Cut, Export, ServerFacts, Session, SnapshotFacts};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-
-/// What a person sees of a difference at most.
-const SHOWN_DIFFERENCES: usize = 8;
-
-/// Invocations by which a chunk's rows get into a file.
-const WRITERS: [&str; 2] = ["sink", "deadLetter"];
-
-/// How an export begins.
-pub enum Begin {
-    /// With nothing, for a reason if there was something.
-    Anew(Option<String>),
-    /// It does not: everything is there.
-    Complete(Box<Earlier>),
-    /// Where earlier runs ended.
-    GoOn(Box<Earlier>),
-}
+use std::path::Path;
 
 /// Looks what the journal of an export knows. What is resumed is cut into the same ranges as before.
 pub fn look(job: &Job<'_>, session: &Session, export: &mut Export, target: &Target) -> Result<Begin, Failure> {
-    let Some(path) = job.journal(target).filter(|_| !job.starts_over) else { return Ok(Begin::Anew(None)) };
-    let unusable = |trouble| Failure::from(trouble).advise("Nothing was changed. Give another --journal, or start over with --fresh.");
-    let Some(earlier) = Earlier::read(&path, &written_events(&job.settings.definition)).map_err(unusable)? else {
-        return Ok(Begin::Anew(None));
+    let question = Question {
+        journal: job.journal(target).filter(|_| !job.starts_over),
+        definition: &job.settings.definition,
+        target,
+        stranger: "another export, or of a table that is another by now",
     };
-    if let Target::Stream(_) = target {
-        return Ok(Begin::Anew(Some("what went into a stream cannot be taken back".into())));
-    }
-    let differences = differences(job, session, export, target, &earlier);
-    if !differences.is_empty() {
-        let shown: String = differences.iter().take(SHOWN_DIFFERENCES).map(|line| format!("\n  {line}")).collect();
-        let more = differences.len().saturating_sub(SHOWN_DIFFERENCES);
-        let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-        let message = format!("{} is the journal of another export, or of a table that is another by now:{shown}{more}", path.display());
-        return Err(Failure::configuration(message).advise("Ask for the same again to go on with it, or start over with --fresh."));
-    }
-    if let Some(cut) = earlier_cut(&earlier) {
-        export.cut_as(cut);
-    }
-    if earlier.is_complete() {
-        still_there(target, export, &earlier)?;
-        return Ok(Begin::Complete(Box::new(earlier)));
-    }
-    if export.cut.is_none() && !earlier.was_finishing() {
-        return Ok(Begin::Anew(Some("what is read by one statement cannot be continued".into())));
-    }
-    if let Some(chunk) = earlier.written_twice {
-        let message = format!("chunk {chunk} is in the output and had more to do by its definition: it cannot be read again");
-        return Err(Failure::configuration(message).advise("Start over with --fresh."));
-    }
-    Ok(Begin::GoOn(Box::new(earlier)))
+    let differences = differences(job, session, export, target);
+    common::look(&question, differences, |earlier| {
+        if let Some(cut) = earlier_cut(earlier) {
+            export.cut_as(cut);
+        }
+        let obstacle = export.cut.is_none().then(|| "what is read by one statement cannot be continued".to_owned());
+        Verdict { files: target.files(export), obstacle }
+    })
 }
 
 /// Makes sure that the outputs are as earlier runs left them. By key, every range that is not finished is given up, to be read again as a
 /// whole: at another moment it has other rows.
 pub fn check(job: &Job<'_>, export: &Export, target: &Target, earlier: &mut Earlier) -> Result<(), Failure> {
     let Some(journal) = job.journal(target) else { return Ok(()) };
-    verify_output(&journal, target, export, earlier)?;
+    common::verify_output(&journal, &target.files(export), earlier)?;
     if export.is_by_key() {
         keep_whole_ranges(job, export, target, earlier)?;
     }
@@ -82,31 +47,11 @@ fn keep_whole_ranges(job: &Job<'_>, export: &Export, target: &Target, earlier: &
     let dead = job.dead_letter(target).map(|file| (output_names(&[&file]).swap_remove(0), present_name(&file)));
     let dead = dead.as_ref().map(|(name, file)| (&**name, file.as_path()));
     if give_up::unfinished_ranges(&journal, &output_names(&target.files(export)), dead)?
-        && let Some(rest) = Earlier::read(&journal, &written_events(&job.settings.definition))?
+        && let Some(rest) = common::read(&journal, &job.settings.definition)?
     {
         *earlier = rest;
     }
     Ok(())
-}
-
-/// The events that say that an output has a chunk.
-fn written_events(definition: &Definition) -> Vec<String> {
-    let Ok(machine) = compile(definition.clone(), &CompileOptions::default()) else { return Vec::new() };
-    let invocations = machine.invocations().map(|id| machine.invocation(id));
-    let writers = invocations.filter(|invocation| WRITERS.contains(&invocation.src.as_str()));
-    writers.map(|invocation| machine.event_name(invocation.done).to_owned()).collect()
-}
-
-/// How chunks were cut then, which is how they have to be cut now.
-pub fn limits(earlier: &Earlier) -> ChunkLimits {
-    chunk_limits(&earlier.run)
-}
-
-/// How a run has cut chunks.
-pub fn chunk_limits(run: &RunRow) -> ChunkLimits {
-    let chunk = &run.settings["chunk"];
-    let bytes = chunk["bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
-    ChunkLimits { bytes, rows: chunk["rows"].as_u64().unwrap_or(u64::MAX) }
 }
 
 /// The snapshot of the last run, which by then was proved to show the same as those before it.
@@ -214,81 +159,21 @@ pub fn heap_files(cut: &Value) -> Value {
 }
 
 /// Everything that decides what the output looks like, and is not as it was.
-fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target, earlier: &Earlier) -> Vec<String> {
-    let mut found = Vec::new();
-    compare_servers(&earlier.run.source["facts"], session.server(), export.is_by_key(), &mut found);
-    // The directory may have another name by now, but another file is another export's.
-    let name = |target: &str| json!(Path::new(target).file_name().map(|name| name.to_string_lossy().into_owned()));
-    compare("target", &name(&earlier.run.target), &name(&target.to_string()), &mut found);
+fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target) -> impl FnOnce(&Earlier) -> Vec<String> + use<> {
+    let server = session.server().clone();
     let settings = job.output_settings(export, target);
-    for key in ["identity", "compression", "ordered", "format"] {
-        compare(key, &earlier.run.settings[key], &settings[key], &mut found);
-    }
-    compare("heaps", &heap_files(&earlier.run.plan["cut"]), &heap_files(&json!(export.cut)), &mut found);
-    let definition: Value = serde_json::from_str(&earlier.run.definition).unwrap_or_default();
-    compare("definition", &definition, &json!(job.settings.definition), &mut found);
-    found
-}
-
-/// Walks through two values at once and notes where they differ.
-pub fn compare(path: &str, then: &Value, now: &Value, found: &mut Vec<String>) {
-    match (then, now) {
-        (Value::Object(a), Value::Object(b)) => {
-            let added = b.keys().filter(|key| !a.contains_key(*key));
-            a.keys().chain(added).for_each(|key| compare(&format!("{path}.{key}"), &then[key], &now[key], found));
+    let is_by_key = export.is_by_key();
+    let (target, heaps) = (target.to_string(), heap_files(&json!(export.cut)));
+    move |earlier| {
+        let mut found = Vec::new();
+        compare_servers(&earlier.run.source["facts"], &server, is_by_key, &mut found);
+        // The directory may have another name by now, but another file is another export's.
+        let name = |target: &str| json!(Path::new(target).file_name().map(|name| name.to_string_lossy().into_owned()));
+        compare("target", &name(&earlier.run.target), &name(&target), &mut found);
+        for key in ["identity", "compression", "ordered", "format"] {
+            compare(key, &earlier.run.settings[key], &settings[key], &mut found);
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            (0..).zip(a.iter().zip(b)).for_each(|(index, (then, now)): (usize, _)| compare(&format!("{path}[{index}]"), then, now, found));
-        }
-        _ if then == now => {}
-        _ => found.push(format!("{path}: was {then}, is {now}")),
+        compare("heaps", &heap_files(&earlier.run.plan["cut"]), &heaps, &mut found);
+        found
     }
-}
-
-/// A complete output that somebody has moved or changed since is not complete.
-fn still_there(target: &Target, export: &Export, earlier: &Earlier) -> Result<(), Failure> {
-    let files = target.files(export);
-    for (file, name) in files.iter().zip(output_names(&files)) {
-        let bytes = durable(earlier, &name);
-        let problem = match file.metadata() {
-            Err(_) => "is gone".to_owned(),
-            Ok(found) if found.len() != bytes => format!("has {} bytes instead of {bytes}", found.len()),
-            Ok(_) => continue,
-        };
-        let message = format!("the journal says that the export is complete, but {} {problem}", file.display());
-        return Err(Failure::configuration(message).advise("--fresh --force exports it anew."));
-    }
-    Ok(())
-}
-
-/// How many bytes of the output of this name are durable.
-fn durable(earlier: &Earlier, name: &str) -> u64 {
-    earlier.positions.iter().find(|position| &*position.output == name).map_or(0, |position| position.bytes)
-}
-
-/// Compares what earlier runs wrote with what the journal says of it.
-fn verify_output(journal: &Path, target: &Target, export: &Export, earlier: &Earlier) -> Result<(), Failure> {
-    let refused = |why: String| Err(Failure::configuration(why).advise("Nothing was changed. --fresh starts over."));
-    let files = target.files(export);
-    for ((part, file), name) in (0..).zip(&files).zip(output_names(&files)) {
-        let (durable, end) = (durable(earlier, &name), earlier.lengths.get(&part).copied().unwrap_or(0));
-        if durable != end {
-            return refused(format!(
-                "the journal says that {} is durable up to byte {durable}, but its chunks end at {end}",
-                file.display()
-            ));
-        }
-    }
-    let files: Vec<PathBuf> = files.iter().map(|file| present_name(file)).collect();
-    let verified = verify::outputs(&Reader::open(journal)?, &files)?;
-    let Some(problem) = verified.problems.first() else { return Ok(()) };
-    refused(format!("the output is not as earlier runs left it: {problem}"))
-}
-
-/// For people: "412 of 980 ranges and 5,000 rows done".
-pub fn done(earlier: &Earlier, export: &Export) -> String {
-    let (done, all) = (earlier.finished.len() as u64, export.ranges.len() as u64);
-    let rows = earlier.carried().rows;
-    let ended = rows.written + rows.filtered + rows.dead_lettered + rows.cancelled;
-    format!("{} of {} ranges and {} rows done", show_count(done), show_count(all), show_count(ended))
 }

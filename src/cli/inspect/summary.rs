@@ -29,7 +29,7 @@ pub fn show(reader: &Reader, format: ListFormat) -> Result<(), Failure> {
         show_run(run, reader)?;
     }
     let planned = runs.last().and_then(|run| run.plan["ranges"].as_i64()).map_or(String::new(), |planned| format!(" of {planned}"));
-    outln!("ranges   {}{planned} done, {} rows by the server's count", ranges.done, show_count(ranges.rows.unsigned_abs()));
+    outln!("ranges   {}{planned} done, {} rows by the origin's count", ranges.done, show_count(ranges.rows.unsigned_abs()));
     for state in &states {
         outln!(
             "state    {:<14} {:>8} chunks, {:>12} rows, {} read",
@@ -70,8 +70,7 @@ fn show_run(run: &RunRow, reader: &Reader) -> Result<(), Failure> {
 
 fn source(run: &RunRow) -> String {
     let identity = &run.settings["identity"];
-    let what =
-        identity["table"].as_str().or_else(|| identity["query"].as_str()).or_else(|| identity["dead_letter"].as_str()).unwrap_or("?");
+    let what = ["table", "query", "files", "dead_letter"].iter().find_map(|key| identity[*key].as_str()).unwrap_or("?");
     let server = run.source["server"].as_str().unwrap_or("");
     if server.is_empty() { what.to_owned() } else { format!("{what} of {server}") }
 }

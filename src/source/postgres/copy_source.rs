@@ -11,37 +11,16 @@ use crate::budget::{Budget, MemoryBand};
 use crate::chunk::{ChunkId, Payload};
 use crate::clock::Clock;
 use crate::format::copy_text::PADDING;
-use crate::memory::Pool;
-use crate::source::{Lane, Read, Source, Stop};
+use crate::memory::{Expansion, Pool};
+use crate::source::{ChunkLimits, Lane, Read, Seen, Source, Stop};
 use crate::trouble::Trouble;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// A chunk above this size, whatever was asked for, is one giant row.
-const GIANT_CHUNK: usize = 4 << 20;
+use std::sync::atomic::AtomicUsize;
 
 /// The end of a range and the beginning of the next lie in one buffer; this much room is always left for what a server says between.
 pub(super) const HEADROOM: usize = 4096;
-
-/// How rows are cut into chunks. Journaled: the same limits give the same chunks. By default 256 KiB and any number of rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ChunkLimits {
-    /// A chunk ends before the row that would make it larger than this, as the server sends it.
-    pub bytes: usize,
-    /// And before the row behind this many.
-    pub rows: u64,
-}
-
-impl Default for ChunkLimits {
-    fn default() -> ChunkLimits {
-        ChunkLimits { bytes: 256 << 10, rows: u64::MAX }
-    }
-}
-
-/// What an earlier run has seen of a chunk: its rows, its bytes and their digest.
-pub type Seen = (u64, usize, Option<u64>);
 
 /// A sample ends with the chunk that makes it larger than this, as the server sends it: most ranges are smaller.
 const SAMPLED_BYTES: usize = 4 << 20;
@@ -87,33 +66,6 @@ pub struct CopySource {
     pub(super) expansion: Arc<Expansion>,
     finished: HashSet<u32>,
     pub(super) ended: Arc<HashMap<ChunkId, Seen>>,
-}
-
-/// How much larger rows get on their way to the sink: what a chunk must be given room for before it is read.
-pub(super) struct Expansion {
-    /// Output bytes for 16 input bytes.
-    sixteenths: AtomicUsize,
-}
-
-impl Default for Expansion {
-    fn default() -> Expansion {
-        Expansion { sixteenths: AtomicUsize::new(48) }
-    }
-}
-
-impl Expansion {
-    /// Room for the output of `input` bytes. A giant row gets little at first: it probably is one long text, and more can be had.
-    pub(super) fn room(&self, input: usize) -> usize {
-        let expected = input / 16 * self.sixteenths.load(Ordering::Relaxed);
-        if input > GIANT_CHUNK { expected.min(input + input / 8) } else { expected }
-    }
-
-    /// A chunk's `input` bytes needed `output` bytes. Grows at once, shrinks slowly.
-    pub(super) fn learn(&self, input: usize, output: usize) {
-        let seen = (output * 16).div_ceil(input.max(1)) + 1;
-        let known = self.sixteenths.load(Ordering::Relaxed);
-        self.sixteenths.store(if seen > known { seen } else { (known * 15 + seen) / 16 }, Ordering::Relaxed);
-    }
 }
 
 impl CopySource {

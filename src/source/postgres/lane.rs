@@ -1,7 +1,7 @@
 //! Reading ranges: raw protocol messages straight into chunk buffers.
 
 use super::connect::{ConnectErrorKind, Connector};
-use super::copy_source::{ChunkLimits, CopySource, Expansion, HEADROOM, Seen};
+use super::copy_source::{CopySource, HEADROOM};
 use super::export::{Export, Range};
 use super::session::connect_trouble;
 use super::view::{Unseen, View};
@@ -10,8 +10,8 @@ use crate::batch::Batch;
 use crate::budget::{Budget, Permit};
 use crate::chunk::ChunkId;
 use crate::format::copy_text::PADDING;
-use crate::memory::{Buffer, Memory, Pool};
-use crate::source::{Incoming, Lane, RangeDone, Read, Stop};
+use crate::memory::{Buffer, Expansion, Memory, Pool};
+use crate::source::{ChunkLimits, Incoming, Lane, RangeDone, Read, Seen, Stop};
 use crate::trouble::{Trouble, TroubleKind};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};

@@ -23,12 +23,14 @@ mod types;
 mod view;
 mod wire;
 
+pub use crate::batch::{COPY_ROW, JSON_LINE};
 pub use crate::format::copy_text::{Field, values as copy_fields};
 pub use crate::format::{Charset, Compression, UnknownCharset};
+pub use crate::source::{ChunkLimits, Seen};
 pub use catalog::{Column, Relation, RelationKind};
 pub use connect::{CancelToken, ConnectError, ConnectErrorKind, Connector};
 pub use conninfo::{ConnInfo, ConnInfoError, Origin, SslMode, Surroundings, TargetSession};
-pub use copy_source::{ChunkLimits, CopySource, Sample, Seen};
+pub use copy_source::{CopySource, Sample};
 pub use export::{Cut, Export, Range, ReadMode, Request, Selection};
 pub use keyset::{Key, KeyChoice, KeyCut};
 pub use pages::{HeapCut, PageCut};
@@ -36,7 +38,7 @@ pub use pattern::{NamePattern, PatternError};
 pub use replay::{ReplaySource, replayed_records, why_not_replayable};
 pub use session::{RowSecurity, ServerFacts, Session, SnapshotFacts};
 pub use sql::{identifier, identifier_list, literal};
-pub use transcode::{COPY_ROW, Foreign, JSON_LINE, Transcoder, Validator};
+pub use transcode::{Foreign, Transcoder, Validator};
 pub use wire::{
     CopyRun, DataRow, Frame, FramingError, Message, RawConnection, Row, ServerError, ShutdownHandle, Transaction, WireError, copy_run,
     frame,

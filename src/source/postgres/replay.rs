@@ -1,15 +1,14 @@
 //! Rows of a dead-letter file as a source: the same bytes as the server sent once, for the same machine.
 
-use super::copy_source::ChunkLimits;
-use super::transcode::{COPY_ROW, JSON_LINE, push_row};
-use crate::batch::Batch;
+use super::transcode::push_row;
+use crate::batch::{Batch, COPY_ROW, JSON_LINE};
 use crate::budget::{Budget, Permit};
 use crate::chunk::ChunkId;
 use crate::format::copy_text::PADDING;
 use crate::format::{Compression, Output};
 use crate::memory::Buffer;
 use crate::sink::{DeadLetters, DeadRecord, IdSet, Records};
-use crate::source::{Incoming, Lane, RangeDone, Read, Source, Stop};
+use crate::source::{ChunkLimits, Incoming, Lane, RangeDone, Read, Source, Stop};
 use crate::trouble::{Trouble, TroubleKind};
 use std::sync::Arc;
 

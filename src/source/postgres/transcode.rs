@@ -1,13 +1,12 @@
 //! Handlers for what was read: is it sound, and make JSON lines of it.
 
-use super::copy_source::{CopySource, Expansion};
+use super::copy_source::CopySource;
 use super::session::ServerFacts;
-use super::wire::frame;
-use crate::batch::{Batch, Content};
+use crate::batch::{Batch, Content, HEAD, rows};
 use crate::chunk::Payload;
 use crate::format::copy_text::{Field, Kind, PADDING, RowEncoder, Scratch};
 use crate::format::{Charset, Compression, Output};
-use crate::memory::{Buffer, Pool};
+use crate::memory::{Buffer, Expansion, Pool};
 use crate::processor::{Done, Handler, HandlerError, Rejected, Work};
 use crate::trouble::{Trouble, TroubleKind};
 use std::sync::Arc;
@@ -15,28 +14,8 @@ use std::sync::Arc;
 /// The kind of message that a row comes in.
 const COPY_DATA: u8 = b'd';
 
-/// Bytes of a message before the row: its kind and its length.
-const HEAD: usize = 5;
-
 /// Buffers are kept for the next chunk if they are no larger than so many times the chunk.
 const KEPT_EXPANSION: usize = 8;
-
-/// The rows of a buffer of messages: where each begins and ends.
-fn rows(bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let next = frame(&bytes[at..]).ok().flatten()?;
-        let row = (at + HEAD, at + next.len);
-        at += next.len;
-        Some(row)
-    })
-}
-
-/// The name of the form of rows as the server sends them: a row of `COPY … (FORMAT text)` without its line feed.
-pub const COPY_ROW: &str = "copy";
-
-/// The name of the form of rows that are encoded: a line of JSON without its line feed.
-pub const JSON_LINE: &str = "json";
 
 /// What rows are in that are not UTF-8, if somebody knows.
 #[derive(Clone)]
@@ -247,65 +226,5 @@ impl Handler<Batch> for Transcoder {
         self.expansion.learn(buffer.bytes().len(), output.len());
         let lines = self.compress(output)?;
         Ok(Done::with(Batch::encoded(lines, self.compression, kept)).rejecting(rejected))
-    }
-}
-
-impl crate::sink::ToBytes for Batch {
-    fn to_bytes(&self) -> Option<&[u8]> {
-        match self.content() {
-            Content::Frames(_) => None,
-            Content::Encoded { buffer, .. } => Some(buffer.bytes()),
-        }
-    }
-}
-
-impl crate::sink::ToRows for Batch {
-    const FORM: &'static str = COPY_ROW;
-
-    fn form(&self) -> &'static str {
-        match self.content() {
-            Content::Frames(_) => COPY_ROW,
-            Content::Encoded { .. } => JSON_LINE,
-        }
-    }
-
-    fn rows_raw(&self, each: &mut dyn FnMut(&[u8])) {
-        match self.content() {
-            Content::Frames(buffer) => rows(buffer.bytes()).for_each(|(start, end)| {
-                let row = &buffer.bytes()[start..end];
-                each(row.strip_suffix(b"\n").unwrap_or(row));
-            }),
-            Content::Encoded { buffer, compression, .. } => match compression.unpack(buffer.bytes()) {
-                Ok(lines) => lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| each(line.strip_suffix(b"\n").unwrap_or(line))),
-                // Packed by this very process: only memory can be at fault. Better one strange record than none.
-                Err(_) => each(buffer.bytes()),
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The server sends each row in a message of its own. What is not so is set aside whole, with nothing of it in the output.
-    #[test]
-    fn a_message_is_one_row_and_no_more() {
-        let fields = ["a", "b"].map(|name| Field { name: name.into(), kind: Kind::Text });
-        let transcoder = Transcoder::of_any(&fields, None, Compression::None, 1 << 10, 1);
-        let mut messages = Vec::new();
-        for row in ["1\tx\n", "2\ty\n3\tz\n", "4\tx\n\n", "5\tx", "6\n", "7\tx\n"] {
-            push_row(row.as_bytes(), &mut messages);
-        }
-        let (output, rejected) = transcoder.encode(&Buffer::copy_of(&messages, PADDING));
-        assert_eq!(std::str::from_utf8(output.bytes()).unwrap(), "{\"a\":\"1\",\"b\":\"x\"}\n{\"a\":\"7\",\"b\":\"x\"}\n");
-        let reasons: Vec<String> = rejected.iter().map(|rejected| format!("{}: {}", rejected.row, rejected.reason)).collect();
-        insta::assert_snapshot!(reasons.join("\n"), @"
-        1: there is more in the message than one row
-        2: there is more in the message than one row
-        3: the row does not end where its message does
-        4: the row ends after 1 fields
-        ");
-        assert_eq!(&*rejected[0].raw, b"2\ty\n3\tz");
     }
 }

@@ -150,7 +150,7 @@ fn outputs_that_cannot_be_written() {
     assert_snapshot!(shown(&ran_aside.stderr, &folder, &database), @"error: the directory [dir]/missing of --dead-letter does not exist");
     assert_snapshot!(to(&folder.text("{tabel}.jsonl"), 78), @"error: --to [dir]/{tabel}.jsonl: {tabel} is unknown; there are {table}, {schema} and {n}");
     std::fs::write(folder.join("taken.jsonl"), "mine").unwrap();
-    assert_snapshot!(to(&folder.text("taken.jsonl"), 78), @"error: [dir]/taken.jsonl exists; give another --to, or --force to replace it");
+    assert_snapshot!(to(&folder.text("taken.jsonl"), 78), @"error: [dir]/taken.jsonl exists; give another output, or --force to replace it");
     assert_eq!(folder.read("taken.jsonl"), "mine");
     std::os::unix::fs::symlink("elsewhere", folder.join("link.jsonl.partial")).unwrap();
     assert_snapshot!(to(&folder.text("link.jsonl"), 74), @"
@@ -290,6 +290,6 @@ fn an_output_that_exists_stops_all_tables_before_the_first() {
     std::fs::write(folder.join("orders.jsonl"), "mine").unwrap();
     let words = ["--to", &folder.text("{table}.jsonl")];
     let ran = ran(export(&database, "--table customers --table orders").args(words)).expect(78);
-    assert_snapshot!(shown(&ran.stderr, &folder, &database), @"error: [dir]/orders.jsonl exists; give another --to, or --force to replace it");
+    assert_snapshot!(shown(&ran.stderr, &folder, &database), @"error: [dir]/orders.jsonl exists; give another output, or --force to replace it");
     assert_eq!(folder.names(), ["orders.jsonl"]);
 }

@@ -1,4 +1,4 @@
-//! Where an export goes: which file for which table and lane.
+//! Where a run goes: which file for which table and lane.
 
 use super::super::exit::Failure;
 use crate::failpoint::step;
@@ -17,7 +17,7 @@ pub struct Targets {
     text: String,
 }
 
-/// Where one export goes.
+/// Where one run goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A file, or one for each lane where the name has `{n}` in it.
@@ -119,10 +119,20 @@ fn is_stream(path: &str) -> bool {
 }
 
 impl Target {
-    /// The files that an export with so many outputs writes.
+    /// What a path names.
+    pub fn of_path(path: &str) -> Target {
+        if is_stream(path) { Target::Stream(path.into()) } else { Target::Files(path.to_owned()) }
+    }
+
+    /// The files that an export writes.
     pub fn files(&self, export: &Export) -> Vec<PathBuf> {
+        self.part_files(export.part_starts.len())
+    }
+
+    /// The files that a run with so many outputs writes.
+    pub fn part_files(&self, parts: usize) -> Vec<PathBuf> {
         match self {
-            Target::Files(path) => (0..export.part_starts.len()).map(|part| path.replace("{n}", &part.to_string()).into()).collect(),
+            Target::Files(path) => (0..parts).map(|part| path.replace("{n}", &part.to_string()).into()).collect(),
             Target::Stream(path) => vec![path.clone()],
         }
     }
