@@ -37,6 +37,12 @@ pub(crate) fn claim(file: &File, path: &Path) -> Result<(), Trouble> {
     }
 }
 
+/// Whether this is the file that is at `path` now.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(there)) = (file.metadata(), path.symlink_metadata()) else { return false };
+    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+}
+
 /// Who holds the lock, where the system tells (Linux: proc(5), `/proc/locks`).
 fn holder(file: &File) -> Option<u32> {
     let inode = file.metadata().ok()?.ino().to_string();

@@ -63,7 +63,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Look into a journal, also while the run is on.
     Inspect(InspectArgs),
-    /// Read an output again and compare it with its journal. Exit code 1 if something differs.
+    /// Read an output again and compare it with its journal, and the journal with the table. Exit code 1 if something differs.
     Verify(VerifyArgs),
     /// List, show, replay or drop rows that were set aside.
     Dlq(DlqArgs),
@@ -232,7 +232,7 @@ pub struct TransitionArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sluicegate verify orders.jsonl.journal\n  sluicegate verify orders.jsonl.journal --output archive/orders.jsonl"
+    after_help = "Examples:\n  sluicegate verify orders.jsonl.journal\n  sluicegate verify orders.jsonl.journal --output archive/orders.jsonl\n  sluicegate verify orders.jsonl.journal --against-source --from postgres://me@db.example/shop"
 )]
 pub struct VerifyArgs {
     /// The journal.
@@ -240,6 +240,20 @@ pub struct VerifyArgs {
 
     #[arg(long, value_name = "PATH", help = OUTPUT_HELP)]
     pub output: Option<String>,
+
+    /// Then read the table again, under a new snapshot or by the same key, and say which ranges of it are not as they were exported. For
+    /// what was read in ranges.
+    #[arg(long)]
+    pub against_source: bool,
+
+    /// Where the table is, with --against-source: a URL or key=value string as libpq takes it. What it leaves open comes from PG*
+    /// variables, the service file and the password file.
+    #[arg(long, value_name = "CONNINFO", env = "DATABASE_URL", hide_env_values = true, default_value = "")]
+    pub from: String,
+
+    /// Connections that read side by side, with --against-source [default: the number of processors, at most 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connections: Option<u16>,
 
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -333,7 +347,8 @@ Examples:
 #[command(after_help = EXPORT_EXAMPLES)]
 pub struct ExportArgs {
     /// Where the data is: a URL or key=value string as libpq takes it. What it leaves open comes from PG* variables, the service file
-    /// and the password file.
+    /// and the password file. A password belongs into one of these: what stands here, others on this machine can see in the list of
+    /// processes.
     #[arg(help_heading = "What is read", long, value_name = "CONNINFO", env = "DATABASE_URL", hide_env_values = true, default_value = "")]
     pub from: String,
 
@@ -406,7 +421,7 @@ pub struct ExportArgs {
     #[arg(help_heading = "Where it goes", long)]
     pub force: bool,
 
-    /// Permissions of new files, in octal.
+    /// Permissions of new files, in octal, whatever the umask is.
     #[arg(help_heading = "Where it goes", long, value_name = "MODE", value_parser = mode, default_value = "600")]
     pub mode: u32,
 
@@ -507,6 +522,9 @@ pub enum Consistency {
     /// Read ranges of a unique key, each in a short transaction of its own: no snapshot is held, and a table that is being written can be
     /// gone on with. A row that does not change is there exactly once; rows in different ranges are of different moments.
     Keyset,
+    /// Read a standby or clone whose replay is paused: no snapshot is held, and the export can be gone on with for ever, on every clone
+    /// that stands at the same place of the log.
+    Frozen,
     /// Go on: rows may be lost or doubled, and the exit code says so (3).
     Mixed,
 }

@@ -115,18 +115,43 @@ impl Failure {
             let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
         } else {
             super::progress::clear();
-            eprintln!("error: {}", self.error);
+            let mut text = format!("error: {}\n", self.error);
             let mut cause = self.error.source();
             while let Some(error) = cause {
-                eprintln!("  because: {error}");
+                text += &format!("  because: {error}\n");
                 cause = error.source();
             }
             if let Some(advice) = &self.advice {
-                eprintln!("{advice}");
+                text += &format!("{advice}\n");
             }
+            eprint!("{}", without_secrets(&text));
         }
         ExitCode::from(self.kind as u8)
     }
+}
+
+/// What is wrong with the command line, as a person reads it.
+pub fn refuse(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let shown = without_secrets(&text);
+    if shown == text {
+        error.exit();
+    }
+    eprint!("{shown}");
+    std::process::exit(error.exit_code())
+}
+
+/// `text` without connection strings that stood on the command line in the wrong place, where an error quotes them or begins to.
+fn without_secrets(text: &str) -> String {
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    arguments.fold(text.to_owned(), |text, argument| {
+        let login = argument.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(login, _)| login);
+        match login.filter(|login| login.contains(':')) {
+            Some(login) => text.replace(&argument, "[connection string]").replace(login, "[login]"),
+            None if argument.contains("password=") => text.replace(&argument, "[connection string]"),
+            None => text,
+        }
+    })
 }
 
 impl From<Trouble> for Failure {

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use crate::export::vocabulary;
+pub use resume::{compare_servers, heap_files};
 
 /// How often a server that is away is asked for a new session.
 const REOPEN_EVERY: Duration = Duration::from_millis(500);
@@ -63,7 +64,7 @@ struct Table {
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let targets = Targets::parse(&args.to)?;
     let mut job = Job::new(args, &targets)?;
-    let mut session = Session::open(&job.connector, job.row_security())?;
+    let mut session = job.open()?;
     let mut stalled = None;
     loop {
         let mut done = Done::default();
@@ -75,10 +76,10 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
                 if tries >= MOST_STALLED {
                     return job.end(Err(failure), &done);
                 }
-                let how = if job.by_key() {
-                    "going on, and reading ranges that are half written again"
-                } else {
-                    "going on under a new snapshot, if nothing has changed"
+                let how = match job.args.consistency {
+                    Consistency::Keyset => "going on, and reading ranges that are half written again",
+                    Consistency::Frozen => "going on once the standby stands where it did",
+                    Consistency::Snapshot | Consistency::Mixed => "going on under a new snapshot, if nothing has changed",
                 };
                 tracing::warn!("{failure}; {how}");
                 drop(session);
@@ -134,11 +135,16 @@ impl<'a> Job<'a> {
         self.args.consistency == Consistency::Keyset
     }
 
+    fn open(&self) -> Result<Session, Trouble> {
+        let open = if self.args.consistency == Consistency::Frozen { Session::open_frozen } else { Session::open };
+        open(&self.connector, self.row_security())
+    }
+
     /// A new session, as soon as the server has one, for as long as it is worth trying.
     fn reopen(&self) -> Result<Session, Failure> {
         let began = Instant::now();
         loop {
-            match Session::open(&self.connector, self.row_security()) {
+            match self.open() {
                 Err(trouble) if trouble.is_passing() && began.elapsed() < self.args.give_up_after => std::thread::sleep(REOPEN_EVERY),
                 result => return Ok(result?),
             }
@@ -153,10 +159,10 @@ impl<'a> Job<'a> {
         result
     }
 
-    /// Exports all tables under one snapshot, or by key. `done` counts chunks that have come to their end.
+    /// Exports all tables, at one moment or by key. `done` counts chunks that have come to their end.
     fn run(&self, session: &mut Session, targets: &Targets, done: &mut Done) -> Result<Exit, Failure> {
         let exports = self.outline(session, targets)?;
-        if self.by_key() {
+        if matches!(self.args.consistency, Consistency::Keyset | Consistency::Frozen) {
             session.release()?;
         }
         let targets = targets.for_exports(&exports)?;
@@ -229,7 +235,7 @@ impl<'a> Job<'a> {
                 Err(trouble) if trouble.is_passing() && tries < MOST_STALLED => {
                     tracing::info!("{trouble}: taking another");
                     tries += 1;
-                    *session = Session::open(&self.connector, self.row_security())?;
+                    *session = self.open()?;
                 }
                 result => return Ok(result?),
             }
@@ -350,8 +356,7 @@ impl<'a> Job<'a> {
         if self.args.unordered {
             run = run.unordered();
         }
-        let snapshot = (!export.is_by_key()).then(|| &session.snapshot().id);
-        tracing::info!(snapshot, "{} -> {target}: {} ranges", export.shown(), export.ranges.len());
+        tracing::info!("{} -> {target}: {} ranges, {}", export.shown(), export.ranges.len(), report::moment(export, session));
         let mut created = Created::default();
         let record = self.record(session, export, target, limits, mixed);
         run = self.outputs(export, target).attach(run, begin, record, clock, &mut created)?;
@@ -373,7 +378,7 @@ impl<'a> Job<'a> {
     fn watch(&self, running: Running, session: &Session, table: &Table) -> Result<RunReport, Failure> {
         let export = &table.export;
         let handle = running.handle();
-        let progress = Progress::show(handle.clone(), export.name.clone(), export.estimated_rows, self.args.progress, self.args.quiet);
+        let progress = Progress::show(handle.clone(), export.shown(), export.estimated_rows, self.args.progress, self.args.quiet);
         if let Some(age) = self.args.max_snapshot_age {
             let left = age.saturating_sub(session.since().elapsed());
             std::thread::spawn(move || {
@@ -439,6 +444,9 @@ fn check_consistency(args: &ExportArgs) -> Result<(), Failure> {
         ),
         Consistency::Keyset if args.max_snapshot_age.is_some() => {
             refused("--max-snapshot-age: --consistency keyset holds no snapshot; leave it out")
+        }
+        Consistency::Frozen if args.max_snapshot_age.is_some() => {
+            refused("--max-snapshot-age: --consistency frozen holds no snapshot; leave it out")
         }
         Consistency::Keyset => Ok(()),
         _ if args.key.is_some() => refused("--key makes ranges for --consistency keyset; give that as well"),

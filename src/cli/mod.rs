@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| exit::refuse(&error));
     start_log(&cli);
     let result = match cli.command {
         Command::Export(args) => export::run(&args),

@@ -1,4 +1,6 @@
-//! `sluicegate verify`: is the output what the journal says of it?
+//! `sluicegate verify`: is the output what the journal says of it, and the table still what was read?
+
+mod source;
 
 use super::args::{Format, VerifyArgs};
 use super::exit::{Exit, Failure};
@@ -8,6 +10,7 @@ use crate::journal::sqlite::query::{Reader, RunRow};
 use crate::journal::sqlite::verify::{self, Verified};
 use crate::sink::present_name;
 use serde_json::json;
+use source::Compared;
 use std::path::{Path, PathBuf};
 
 /// Runs the command.
@@ -21,8 +24,10 @@ pub fn run(args: &VerifyArgs) -> Result<Exit, Failure> {
     if complete {
         verified.problems.extend(lengths(&verified, &files));
     }
-    show(&verified, &files, complete, args.format);
-    Ok(if verified.problems.is_empty() { Exit::Complete } else { Exit::Unsound })
+    let compared = if args.against_source { Some(source::compare_with(args, &reader, run)?) } else { None };
+    show(&verified, compared.as_ref(), &files, complete, args.format);
+    let is_sound = verified.problems.is_empty() && compared.is_none_or(|compared| compared.is_same());
+    Ok(if is_sound { Exit::Complete } else { Exit::Unsound })
 }
 
 /// The outputs: beside the journal, where they are by default, or where the run was told to put them.
@@ -50,9 +55,12 @@ fn lengths(verified: &Verified, files: &[PathBuf]) -> Option<String> {
     (found != verified.bytes).then(|| format!("the output has {found} bytes, and its chunks {}", verified.bytes))
 }
 
-fn show(verified: &Verified, files: &[PathBuf], complete: bool, format: Format) {
+fn show(verified: &Verified, compared: Option<&Compared>, files: &[PathBuf], complete: bool, format: Format) {
     if format == Format::Json {
-        let found = json!({ "files": files, "complete": complete, "verified": verified });
+        let mut found = json!({ "files": files, "complete": complete, "verified": verified });
+        if let Some(compared) = compared {
+            found["source"] = json!(compared);
+        }
         outln!("{found:#}");
         return;
     }
@@ -61,4 +69,7 @@ fn show(verified: &Verified, files: &[PathBuf], complete: bool, format: Format) 
     let so_far = if complete { "" } else { " (so far: the run is not complete)" };
     outln!("{chunks} chunks, {rows} rows, {bytes} read and compared{so_far}");
     outln!("{}", if verified.problems.is_empty() { "as written" } else { "NOT AS WRITTEN" });
+    if let Some(compared) = compared {
+        compared.print();
+    }
 }

@@ -1,12 +1,12 @@
 //! One output file: written under a provisional name, made durable at checkpoints, and renamed when it is complete.
 
-use crate::claim::{FileClaim, claim};
+use crate::claim::{FileClaim, claim, is_at};
 use crate::failpoint::{durable_file, durable_names, step};
 use crate::trouble::{Trouble, TroubleKind};
 use rustix::fs::OFlags;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What direct I/O has to be aligned to, in memory and in the file. Logical blocks are 512 or 4,096 bytes.
@@ -23,7 +23,7 @@ const WRITEBACK_BYTES: u64 = 8 << 20;
 pub struct FileOptions {
     /// Whether a file under the final name may be replaced.
     pub replace: bool,
-    /// Permissions of a new file.
+    /// Permissions of a new file, exactly: what the umask takes away is given back.
     pub mode: u32,
     /// Whether the page cache may be passed by.
     pub direct: bool,
@@ -100,35 +100,43 @@ impl OutputFile {
     /// Bytes of memory that an open file keeps.
     pub const BUFFER_BYTES: usize = STAGE_BYTES + ALIGNMENT;
 
-    /// Begins `target` anew. `role` is what it is to the run, for tests that have its steps fail.
+    /// Begins `target` anew, in a file that nobody else has a name for or has opened. What a run that was given up has left goes. `role` is
+    /// what it is to the run, for tests that have its steps fail.
     ///
     /// # Errors
-    /// [`TroubleKind::Io`] when the file cannot be created; [`TroubleKind::Configuration`] when the target exists and may not be replaced,
-    /// or another process is writing it.
+    /// [`TroubleKind::Io`] when the file cannot be created; [`TroubleKind::Configuration`] when the target exists and may not be replaced;
+    /// [`TroubleKind::Busy`] when another process is writing it.
     pub fn create(role: &'static str, target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
         if !options.replace && target.symlink_metadata().is_ok() {
             return Err(exists(target));
         }
-        let file = OutputFile::open(role, target, options)?;
-        step(role, "empty", || file.file.set_len(0)).map_err(|error| file.trouble("cannot be emptied", error))?;
-        Ok(file)
+        let file = create_anew(role, &partial_name(target), options.mode)?;
+        Ok(OutputFile::of(role, file, target, options))
     }
 
     /// Goes on with `target` behind its first `length` bytes: what stands there beyond was never said to be durable, and goes.
     ///
     /// # Errors
-    /// [`TroubleKind::Configuration`] when these bytes are not there; else as [`OutputFile::create`].
+    /// [`TroubleKind::Configuration`] when these bytes are not there, or under another name too; else as [`OutputFile::create`].
     pub fn resume(role: &'static str, target: &Path, options: FileOptions, length: u64) -> Result<OutputFile, Trouble> {
         let partial = partial_name(target);
-        let found = partial.symlink_metadata().map(|metadata| metadata.len()).map_err(|error| {
-            let message = format!("{} is gone, in which an earlier run wrote {length} bytes", partial.display());
-            Trouble::lasting(TroubleKind::Configuration, message).because(error)
+        let refused = |message: String| Trouble::lasting(TroubleKind::Configuration, message);
+        let file = open_to_write(&partial).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                refused(format!("{} is gone, in which an earlier run wrote {length} bytes", partial.display())).because(error)
+            }
+            _ => cannot_open(&partial, error),
         })?;
-        if found < length {
-            let message = format!("{} has {found} bytes, but an earlier run wrote {length}", partial.display());
-            return Err(Trouble::lasting(TroubleKind::Configuration, message));
+        claim(&file, &partial)?;
+        let found = file.metadata().map_err(|error| io_trouble(&partial, "cannot be read", error))?;
+        if found.len() < length {
+            return Err(refused(format!("{} has {} bytes, but an earlier run wrote {length}", partial.display(), found.len())));
         }
-        let mut file = OutputFile::open(role, target, options)?;
+        if found.nlink() > 1 {
+            let message = "has another name (a hard link), under which it would change as well; replace it by a copy of itself";
+            return Err(refused(format!("{} {message}", partial.display())));
+        }
+        let mut file = OutputFile::of(role, file, target, options);
         step(role, "truncate", || file.file.set_len(length)).map_err(|error| file.trouble("cannot be truncated", error))?;
         file.load_tail(length).map_err(|error| file.trouble("cannot be read", error))?;
         Ok(file)
@@ -160,40 +168,20 @@ impl OutputFile {
         Ok(())
     }
 
-    fn open(role: &'static str, target: &Path, options: FileOptions) -> Result<OutputFile, Trouble> {
-        let partial = partial_name(target);
-        let open = |flags: OFlags| {
-            let flags = (flags | OFlags::NOFOLLOW).bits();
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(options.mode)
-                .custom_flags(flags.cast_signed())
-                .open(&partial)
-        };
-        let wants_direct = options.direct && suits_direct(target);
-        let opened = step(role, "open", || {
-            let direct = if wants_direct { open(OFlags::DIRECT) } else { Err(ErrorKind::Unsupported.into()) };
-            let is_direct = direct.is_ok();
-            io::Result::Ok((direct.or_else(|_| open(OFlags::empty()))?, is_direct))
-        });
-        let (file, is_direct) = opened.map_err(|error| cannot_create(&partial, error))?;
-        claim(&file, &partial)?;
-        Ok(OutputFile {
+    fn of(role: &'static str, file: File, target: &Path, options: FileOptions) -> OutputFile {
+        OutputFile {
             role,
+            direct: options.direct && suits_direct(target) && set_direct(&file, true).is_ok(),
             file,
-            partial,
+            partial: partial_name(target),
             target: target.to_owned(),
             options,
-            direct: is_direct,
             named: false,
             stage: Stage::new(),
             written: 0,
             started: 0,
             taken: 0,
-        })
+        }
     }
 
     /// Bytes accepted so far.
@@ -240,8 +228,7 @@ impl OutputFile {
             // The file system takes the flag, but not our alignment: go on through the page cache.
             Err(error) if self.direct && error.kind() == ErrorKind::InvalidInput => {
                 self.direct = false;
-                let flags = rustix::fs::fcntl_getfl(&self.file)?;
-                rustix::fs::fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
+                set_direct(&self.file, false)?;
                 self.file.write_all_at(self.stage.bytes(length), at)
             }
             result => result,
@@ -282,8 +269,8 @@ impl OutputFile {
         step(self.role, "sync_all", || self.file.sync_all()).map_err(|error| not_synced(&self.partial, error))?;
         durable_file(&self.partial);
         // It may have been renamed before trouble came: then only the directory is left.
-        if !self.is_at(&self.target) {
-            if !self.is_at(&self.partial) {
+        if !is_at(&self.file, &self.target) {
+            if !is_at(&self.file, &self.partial) {
                 return Err(self.touched("is not the file any more that is being written"));
             }
             if !self.options.replace && self.target.symlink_metadata().is_ok() {
@@ -293,13 +280,6 @@ impl OutputFile {
                 .map_err(|error| self.trouble("cannot be renamed", error))?;
         }
         sync_folder(self.role, &self.target)
-    }
-
-    /// Whether the name at `path` stands for this file.
-    fn is_at(&self, path: &Path) -> bool {
-        let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        let ours = self.file.metadata().map(place);
-        path.symlink_metadata().map(place).is_ok_and(|there| ours.is_ok_and(|ours| ours == there))
     }
 
     /// Makes sure that nobody has removed or cut the file: writing on would leave nothing, or a hole.
@@ -362,17 +342,75 @@ fn exists(target: &Path) -> Trouble {
     Trouble::lasting(TroubleKind::Configuration, message)
 }
 
+/// Makes a new, claimed file at `path` with exactly these permissions. A plain file that is there goes, unless somebody is writing it:
+/// it may belong to another user, be open elsewhere, or have a second name.
+fn create_anew(role: &'static str, path: &Path, mode: u32) -> Result<File, Trouble> {
+    loop {
+        remove_stale(role, path)?;
+        let made = step(role, "open", || OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path));
+        let file = match made {
+            // Somebody else was quicker, and is found to be writing it.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            made => made.map_err(|error| cannot_create(path, error))?,
+        };
+        claim(&file, path)?;
+        if is_at(&file, path) {
+            let exactly = file.set_permissions(Permissions::from_mode(mode));
+            exactly.map_err(|error| io_trouble(path, "its permissions cannot be set", error))?;
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes what a run that was given up has left at `path`.
+fn remove_stale(role: &'static str, path: &Path) -> Result<(), Trouble> {
+    let file = match open_to_write(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|error| cannot_open(path, error))?,
+    };
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return Err(Trouble::lasting(TroubleKind::Io, format!("{} is no plain file; remove it", path.display())));
+    }
+    claim(&file, path)?;
+    if !is_at(&file, path) {
+        return Ok(());
+    }
+    step(role, "remove", || std::fs::remove_file(path)).map_err(|error| io_trouble(path, "cannot be replaced", error))
+}
+
+/// Opens what is there, which must not be a link.
+fn open_to_write(path: &Path) -> io::Result<File> {
+    // A pipe is not waited for.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+fn cannot_open(path: &Path, error: io::Error) -> Trouble {
+    let what = if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        "is a symbolic link, which is not followed; remove it"
+    } else if error.kind() == ErrorKind::IsADirectory {
+        "is a directory; remove it"
+    } else {
+        "is there, and cannot be opened to be written"
+    };
+    Trouble::lasting(TroubleKind::Io, format!("{} {what}", path.display())).because(error)
+}
+
 fn cannot_create(partial: &Path, error: io::Error) -> Trouble {
     let folder = partial.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let message = match error.kind() {
         ErrorKind::NotFound => format!("the directory {} does not exist", folder.display()),
         ErrorKind::PermissionDenied => format!("the directory {} is not writable for this user", folder.display()),
-        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            format!("{} is a symbolic link, which is not followed", partial.display())
-        }
         _ => format!("{} cannot be created", partial.display()),
     };
     Trouble::lasting(TroubleKind::Io, message).because(error)
+}
+
+/// Passes the page cache by from now on, or does not.
+fn set_direct(file: &File, on: bool) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    let flags = if on { flags | OFlags::DIRECT } else { flags - OFlags::DIRECT };
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
 }
 
 /// Makes sure that nobody is writing `target`, for as long as the answer lives. `None` when it was not begun.
@@ -381,9 +419,8 @@ fn cannot_create(partial: &Path, error: io::Error) -> Trouble {
 /// [`TroubleKind::Busy`], naming the process that does.
 pub fn claim_partial(target: &Path) -> Result<Option<FileClaim>, Trouble> {
     let partial = partial_name(target);
-    let flags = OFlags::NOFOLLOW.bits().cast_signed();
     // What else is wrong with it is found when it is opened to be written.
-    let Ok(file) = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&partial) else { return Ok(None) };
+    let Ok(file) = open_to_write(&partial) else { return Ok(None) };
     FileClaim::of(file, &partial).map(Some)
 }
 

@@ -11,5 +11,6 @@ mod fsm;
 mod fuzz;
 mod journal;
 mod pipeline;
+mod security;
 mod support;
 mod tidy;

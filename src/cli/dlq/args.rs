@@ -162,7 +162,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "METHOD", value_parser = crate::source::postgres::Compression::parse)]
     pub compress: Option<Compression>,
 
-    /// Permissions of new files, in octal.
+    /// Permissions of new files, in octal, whatever the umask is.
     #[arg(long, value_name = "MODE", value_parser = mode, default_value = "600")]
     pub mode: u32,
 

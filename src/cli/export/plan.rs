@@ -7,7 +7,7 @@ use super::super::job::resume::{self as common, Begin};
 use super::super::job::target::Target;
 use super::super::values::{show_count, show_size};
 use super::Job;
-use super::report::show_key;
+use super::report::{moment, show_key};
 use super::resume;
 use crate::cli::out::outln;
 use crate::source::postgres::{CopySource, Export, ReadMode, Sample, Session, Transcoder};
@@ -105,11 +105,12 @@ impl Plan {
     }
 
     /// Whether and how a run that is cut off can be gone on with.
-    fn resumable(&self, job: &Job<'_>, target: &Target) -> &'static str {
+    fn resumable(&self, job: &Job<'_>, session: &Session, target: &Target) -> &'static str {
         match &self.export.mode {
             _ if target.is_stream() => "no: what goes into a stream cannot be taken back",
             _ if job.args.no_journal => "no: there is no journal",
             ReadMode::OneLane { .. } => "no: what is read by one statement starts over",
+            ReadMode::Pages if session.snapshot().frozen => "yes, for ever, on every clone that stands at the same place of the log",
             ReadMode::Pages => "yes, once the table is proved unchanged",
             ReadMode::Keyset { .. } => "yes, also on a table that is being written: half-written ranges are read again",
         }
@@ -124,7 +125,7 @@ impl Plan {
             "expected_rows": self.rows(), "table_bytes": export.bytes, "expected_output_bytes": self.output_bytes(),
             "sample": { "chunks": sample.chunks, "rows": sample.rows, "output_bytes": sample.output_bytes },
             "snapshot": (!export.is_by_key()).then(|| session.snapshot()),
-            "resumable": self.resumable(job, target),
+            "resumable": self.resumable(job, session, target),
             "at_target": {
                 "status": at_target.status, "shown": at_target.shown, "ranges_done": at_target.ranges_done, "rows_done": at_target.rows_done,
             },
@@ -140,15 +141,15 @@ impl Plan {
             1 => "one connection".to_owned(),
             several => format!("{several} connections"),
         };
-        let (mode, moment) = match &export.mode {
-            ReadMode::Pages => (ranges("page range"), None),
-            ReadMode::Keyset { key } => {
-                (format!("{} of the key {}", ranges("range"), show_key(key)), Some("each range at a moment of its own"))
-            }
-            ReadMode::OneLane { reason } => (format!("one statement, because {reason}"), None),
+        let mode = match &export.mode {
+            ReadMode::Pages => ranges("page range"),
+            ReadMode::Keyset { key } => format!("{} of the key {}", ranges("range"), show_key(key)),
+            ReadMode::OneLane { reason } => format!("one statement, because {reason}"),
         };
-        let snapshot = session.snapshot();
-        let one_moment = || format!("one, of snapshot {} at {}", snapshot.id, snapshot.lsn.as_deref().unwrap_or("an unknown position"));
+        let moment = match &export.mode {
+            ReadMode::Keyset { .. } => "each range at a moment of its own".to_owned(),
+            _ => format!("one, of {}", moment(export, session)),
+        };
         let on = if matches!(export.mode, ReadMode::OneLane { .. }) { String::new() } else { format!(", on {connections}") };
         outln!("{} -> {target}", export.shown());
         outln!("  read by    {mode}{on}");
@@ -159,13 +160,13 @@ impl Plan {
                 outln!("             and {} more", show_count(more));
             }
         }
-        outln!("  moment     {}", moment.map_or_else(one_moment, ToOwned::to_owned));
+        outln!("  moment     {moment}");
         outln!("  columns    {}", export.columns.join(", "));
         outln!("  rows       {}", about(self.rows(), show_count));
         outln!("  table      {}", show_size(export.bytes));
         let measured = format!("an estimate: {} became {}", counted(sample.rows, "row"), show_size(sample.output_bytes));
         outln!("  output     {}, {measured}", about(self.output_bytes(), show_size));
-        outln!("  resumable  {}", self.resumable(job, target));
+        outln!("  resumable  {}", self.resumable(job, session, target));
         outln!("  at target  {}", at_target.shown);
         outln!("Nothing was written.");
     }

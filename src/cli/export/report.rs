@@ -9,6 +9,16 @@ use crate::journal::sqlite::recover::Earlier;
 use crate::source::postgres::{Export, ReadMode, Session};
 use serde_json::{Value, json};
 
+/// Of which moment the rows are.
+pub fn moment(export: &Export, session: &Session) -> String {
+    if export.is_by_key() {
+        return "each at a moment of its own".into();
+    }
+    let snapshot = session.snapshot();
+    let of = if snapshot.frozen { "a standby that stands still".to_owned() } else { format!("snapshot {}", snapshot.id) };
+    format!("{of} at {}", snapshot.lsn.as_deref().unwrap_or("an unknown position"))
+}
+
 /// The report as JSON.
 pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &Session) -> Value {
     json!({
@@ -18,7 +28,7 @@ pub fn describe(report: &RunReport, export: &Export, target: &Target, session: &
         "read": export.mode,
         "snapshot": (!export.is_by_key()).then(|| json!({
             "id": session.snapshot().id, "lsn": session.snapshot().lsn, "taken_at": session.snapshot().taken_at,
-            "age_seconds": session.since().elapsed().as_secs_f64(),
+            "frozen": session.snapshot().frozen, "age_seconds": session.since().elapsed().as_secs_f64(),
         })),
         "run": report,
     })
@@ -58,13 +68,13 @@ pub fn print(report: &RunReport, export: &Export, target: &Target, session: &Ses
 fn source(export: &Export, session: &Session) -> String {
     let ranges = show_count(export.ranges.len() as u64);
     let mode = match &export.mode {
-        ReadMode::Keyset { key } => return format!("{ranges} ranges of the key {}, each at a moment of its own", show_key(key)),
+        ReadMode::Keyset { key } => format!("{ranges} ranges of the key {}", show_key(key)),
         ReadMode::Pages => format!("{ranges} page ranges"),
         ReadMode::OneLane { reason } => format!("one statement ({reason})"),
     };
-    let snapshot = session.snapshot();
-    let (lsn, held) = (snapshot.lsn.as_deref().unwrap_or("unknown"), show_duration(session.since().elapsed().as_secs_f64()));
-    format!("{mode}, snapshot {} at {lsn}, held for {held}", snapshot.id)
+    let holds = !export.is_by_key() && !session.snapshot().frozen;
+    let held = holds.then(|| format!(", held for {}", show_duration(session.since().elapsed().as_secs_f64())));
+    format!("{mode}, {}{}", moment(export, session), held.unwrap_or_default())
 }
 
 /// A key's columns: `id`, `(region, id)`.

@@ -83,6 +83,10 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
         let (Begin::Complete(earlier) | Begin::GoOn(earlier)) = &mut table.begin else { continue };
         let change = match snapshot(earlier) {
             _ if nothing_is_left => None,
+            Some(before) if before.frozen && session.snapshot().frozen => {
+                same_standstill(&before, session, &table.export.shown())?;
+                None
+            }
             Some(before) => table.export.changes_since(session, &before, &earlier.finished)?,
             None => Some("the journal does not say under which snapshot it was exported".to_owned()),
         };
@@ -92,6 +96,22 @@ pub fn prove(job: &Job<'_>, session: &mut Session, tables: &mut [Table]) -> Resu
         mixed = true;
     }
     Ok(mixed)
+}
+
+/// What stands still at the same place of the log shows the same rows on the same pages, whichever clone of the cluster it is: that it
+/// is one, and on the same timeline, was compared before.
+fn same_standstill(before: &SnapshotFacts, session: &Session, shown: &str) -> Result<(), Failure> {
+    let place = |facts: &SnapshotFacts| facts.lsn.clone().unwrap_or_else(|| "an unknown place".into());
+    let (then, now) = (place(before), place(session.snapshot()));
+    if then == now {
+        return Ok(());
+    }
+    let message = format!("{shown} was begun on a standby that stood at {then}, and this one stands at {now}");
+    let advice = format!(
+        "Have a clone stop at {then} (docs/frozen.md says how); or leave --consistency frozen out, and it goes on if the table is proved \
+         unchanged; or start over with --fresh."
+    );
+    Err(Failure::configuration(message).advise(advice))
 }
 
 /// The table has changed since: that is the end, unless the user said otherwise.
@@ -117,36 +137,40 @@ fn accept(job: &Job<'_>, table: &mut Table, change: &str) -> Result<(), Failure>
     }
 }
 
-/// What of a server has to be the same.
-fn same_server(facts: &ServerFacts) -> Value {
-    json!({
-        "system_identifier": facts.system_identifier, "timeline": facts.timeline, "database": facts.database, "encoding": facts.encoding,
-        "block_bytes": facts.block_bytes, "search_path": facts.search_path, "lc_monetary": facts.lc_monetary,
-    })
+/// What of a server is not as it was `then`, and has to be.
+pub fn compare_servers(then: &Value, now: &ServerFacts, by_key: bool, found: &mut Vec<String>) {
+    let mut now = json!({
+        "system_identifier": now.system_identifier, "timeline": now.timeline, "database": now.database, "encoding": now.encoding,
+        "block_bytes": now.block_bytes, "search_path": now.search_path, "lc_monetary": now.lc_monetary,
+    });
+    if by_key {
+        // Another moment, as every range is.
+        now["timeline"] = then["timeline"].clone();
+    }
+    for (key, now) in now.as_object().into_iter().flatten() {
+        compare(&format!("server.{key}"), &then[key], now, found);
+    }
 }
 
 /// The files behind a table's heaps: others after a rewrite.
-fn heap_files(cut: &Value) -> Value {
+pub fn heap_files(cut: &Value) -> Value {
     let files = cut["heaps"].as_array().into_iter().flatten();
     files.map(|heap| json!({ "oid": heap["oid"], "file_node": heap["file_node"] })).collect()
 }
 
 /// Everything that decides what the output looks like, and is not as it was.
-fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target) -> impl FnOnce(&Earlier) -> Vec<String> + use<> {
-    let server = same_server(session.server());
+fn differences<'s>(
+    job: &Job<'_>,
+    session: &'s Session,
+    export: &Export,
+    target: &Target,
+) -> impl FnOnce(&Earlier) -> Vec<String> + use<'s> {
     let settings = job.output_settings(export, target);
     let is_by_key = export.is_by_key();
     let (target, heaps) = (target.to_string(), heap_files(&json!(export.cut)));
     move |earlier| {
         let mut found = Vec::new();
-        let server_then = &earlier.run.source["facts"];
-        for (key, now) in server.as_object().into_iter().flatten() {
-            if key == "timeline" && is_by_key {
-                // Another moment, as every range is.
-                continue;
-            }
-            compare(&format!("server.{key}"), &server_then[key], now, &mut found);
-        }
+        compare_servers(&earlier.run.source["facts"], session.server(), is_by_key, &mut found);
         // The directory may have another name by now, but another file is another export's.
         let name = |target: &str| json!(Path::new(target).file_name().map(|name| name.to_string_lossy().into_owned()));
         compare("target", &name(&earlier.run.target), &name(&target), &mut found);

@@ -4,7 +4,7 @@ use super::target::Target;
 use crate::cli::exit::Failure;
 use crate::cli::values::show_count;
 use crate::fsm::{CompileOptions, Definition, compile};
-use crate::journal::sqlite::query::Reader;
+use crate::journal::sqlite::query::{Reader, RunRow};
 use crate::journal::sqlite::recover::Earlier;
 use crate::journal::sqlite::verify;
 use crate::sink::{output_names, present_name};
@@ -96,7 +96,12 @@ const WRITERS: [&str; 2] = ["sink", "deadLetter"];
 
 /// How chunks were cut then, which is how they have to be cut now.
 pub fn limits(earlier: &Earlier) -> ChunkLimits {
-    let chunk = &earlier.run.settings["chunk"];
+    chunk_limits(&earlier.run)
+}
+
+/// How a run has cut chunks.
+pub fn chunk_limits(run: &RunRow) -> ChunkLimits {
+    let chunk = &run.settings["chunk"];
     let bytes = chunk["bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
     ChunkLimits { bytes, rows: chunk["rows"].as_u64().unwrap_or(u64::MAX) }
 }

@@ -3,7 +3,7 @@
 use super::super::exit::Failure;
 use crate::failpoint::step;
 use crate::journal::sqlite::{claim, query::Reader, schema};
-use crate::sink::sync_folder;
+use crate::sink::{partial_name, sync_folder};
 use crate::source::postgres::{Compression, Export};
 use crate::trouble::{Trouble, TroubleKind};
 use std::collections::BTreeSet;
@@ -75,18 +75,42 @@ impl Targets {
         }
         let targets: Vec<Target> = exports.iter().map(|export| self.for_export(export)).collect();
         let mut seen = BTreeSet::new();
-        match targets.iter().find(|target| !seen.insert(target.to_string())) {
-            Some(twice) => Err(Failure::configuration(format!("two tables go to {twice}; put {{schema}} into --to as well"))),
+        if let Some(twice) = targets.iter().find(|target| !seen.insert(target.to_string())) {
+            let advice = if self.text.contains("{schema}") { "export one of them by itself" } else { "put {schema} into --to as well" };
+            return Err(Failure::configuration(format!("two tables go to {twice}; {advice}")));
+        }
+        // One table's output may have the name of another's journal or dead letter.
+        let mut seen = BTreeSet::new();
+        let mut all = exports.iter().zip(&targets).flat_map(|(export, target)| target.written(export));
+        match all.find(|path| !seen.insert(path.clone())) {
+            Some(twice) => {
+                let message = format!("two tables would write {}; export one of them by itself", twice.display());
+                Err(Failure::configuration(message))
+            }
             None => Ok(targets),
         }
     }
 
     fn for_export(&self, export: &Export) -> Target {
-        let safe = |name: &str| name.replace('/', "_");
         let schema = export.schema.as_deref().unwrap_or("public");
-        let path = self.text.replace("{table}", &safe(&export.name)).replace("{schema}", &safe(schema));
-        Target::of_path(&path)
+        let (table, schema) = (one_word(&export.name), one_word(schema));
+        let parts = self.text.split('/').map(|part| {
+            let filled = part.replace("{table}", &table).replace("{schema}", &schema);
+            // No name leads to another directory than the one that was given.
+            if part.contains('{') && [".", ".."].contains(&filled.as_str()) { filled.replace('.', "_") } else { filled }
+        });
+        let path = parts.collect::<Vec<_>>().join("/");
+        // A table may be called `-`, too.
+        if is_stream(&path) && (path != "-" || self.text == "-") {
+            return Target::Stream(path.into());
+        }
+        Target::Files(path)
     }
+}
+
+/// `name` as part of a file's name: without what would mean something there, to the system, to us or to a terminal.
+fn one_word(name: &str) -> String {
+    name.replace(|character: char| matches!(character, '/' | '{' | '}') || character.is_control(), "_")
 }
 
 fn is_stream(path: &str) -> bool {
@@ -126,6 +150,16 @@ impl Target {
         }
     }
 
+    /// Everything that an export may write besides what the user names.
+    fn written(&self, export: &Export) -> Vec<PathBuf> {
+        let Target::Files(_) = self else { return Vec::new() };
+        let dead_letter = self.beside("dead.jsonl");
+        let whole: Vec<PathBuf> = self.files(export).into_iter().chain(dead_letter).collect();
+        let partial: Vec<PathBuf> = whole.iter().map(|path| partial_name(path)).collect();
+        let journal = self.beside("journal").into_iter().flat_map(|path| journal_files(&path));
+        whole.into_iter().chain(partial).chain(journal).collect()
+    }
+
     /// What the extension asks for.
     pub fn compression(&self) -> Compression {
         match self {
@@ -163,6 +197,10 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Failure {
 
 /// Makes way for a new journal. What is none is left alone.
 pub fn remove_journal(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+        let message = format!("{} is a symbolic link, which is not followed; remove it, or give another --journal", path.display());
+        return Err(Trouble::lasting(TroubleKind::Io, message).into());
+    }
     // Not under a run that writes it.
     drop(claim(path)?);
     if path.exists() && Reader::open_unless_empty(path).is_err() && !schema::is_marked(path) {
@@ -171,7 +209,7 @@ pub fn remove_journal(path: &Path) -> Result<(), Failure> {
     }
     let mut removed = false;
     for name in journal_files(path) {
-        if name.exists() {
+        if name.symlink_metadata().is_ok() {
             step("journal", "remove", || std::fs::remove_file(&name)).map_err(|error| {
                 let message = format!("{} cannot be removed", name.display());
                 Failure::from(Trouble::lasting(TroubleKind::Io, message).because(error))

@@ -8,6 +8,7 @@ pub mod audit;
 mod batch;
 pub mod figures;
 pub mod give_up;
+pub mod pieces;
 pub mod query;
 pub mod recover;
 pub mod schema;

@@ -234,9 +234,16 @@ pub fn claim(_: &Path) -> Result<Claim, Trouble> {
     Ok(Claim(None))
 }
 
-/// Makes an empty file, if there is none. SQLite would give it the permissions that the umask leaves, which is more than others should
-/// have; what it puts beside the file gets those of the file.
+/// Makes an empty file, if there is none, with exactly these permissions. SQLite would give it those that the umask leaves, which is more
+/// than others should have; what it puts beside the file gets those of the file. A link is not followed: it may lead anywhere.
 fn create_file(path: &Path, mode: u32) -> Result<(), Trouble> {
+    let failed =
+        |what: &str, error: std::io::Error| Trouble::lasting(TroubleKind::Io, format!("{}: {what}", path.display())).because(error);
+    if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+        let message =
+            format!("{}: the journal is a symbolic link, which is not followed; name the file itself, or remove it", path.display());
+        return Err(Trouble::lasting(TroubleKind::Io, message));
+    }
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -244,10 +251,15 @@ fn create_file(path: &Path, mode: u32) -> Result<(), Trouble> {
     #[cfg(not(unix))]
     let _ = mode;
     match step("journal", "make", || options.open(path)) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists || !path.exists() => {
-            Err(Trouble::lasting(TroubleKind::Io, format!("{}: the journal cannot be created", path.display())).because(error))
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("the journal cannot be created", error)),
+        #[cfg(unix)]
+        Ok(file) => {
+            let exactly = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+            exactly.map_err(|error| failed("its permissions cannot be set", error))
         }
-        _ => Ok(()),
+        #[cfg(not(unix))]
+        Ok(_) => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::output_file::{FileOptions, OutputFile, io_trouble, partial_name, sync_folder};
 use super::record::{DeadRecord, Replayed, marked};
-use crate::claim::claim;
+use crate::claim::{claim, is_at};
 use crate::failpoint::{durable_file, step};
 use crate::trouble::{Trouble, TroubleKind};
 use rustix::fs::OFlags;
@@ -165,12 +165,6 @@ pub fn write_records(
         }
     }
     out.finish()
-}
-
-/// Whether this is the file that is at `path` now.
-fn is_at(file: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(there)) = (file.metadata(), path.symlink_metadata()) else { return false };
-    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 /// Gives the new file what the old one had. Another's file stays another's only if we may give files away; else it is ours, which shows

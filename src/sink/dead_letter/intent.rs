@@ -6,7 +6,6 @@
 use super::super::output_file::{io_trouble, sync_folder};
 use crate::failpoint::{durable_file, step};
 use crate::trouble::{Trouble, TroubleKind};
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -62,9 +61,12 @@ impl Intent {
         new.push(".new");
         let new = PathBuf::from(new);
         let failed = |error: io::Error| io_trouble(&new, "cannot be written", error);
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(&new).map_err(failed)?;
+        // What a crash has left. Nobody else is at it: the dead-letter file is claimed.
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
         let mut text = serde_json::to_vec(self).expect("plain data, and memory takes it");
         text.push(b'\n');
         step("dlq.intent", "write", || file.write_all(&text)).map_err(failed)?;

@@ -7,6 +7,7 @@
 //! - `client_encoding` is ignored with a warning: the stream is always UTF8.
 //! - GSSAPI is never used: `gssencmode=prefer` means `disable`, `require` is refused.
 //! - Keys that would make a connection safer and that we cannot honour (`sslcrl`, `require_auth`, …) are refused, never ignored.
+//! - TCP keepalive, where nothing is said of it, begins after a minute and gives up after another, not after two hours.
 //! - Without a host, the socket directories of the common builds are tried by their socket file, then `localhost`.
 //! - A text that looks like an unescaped password is refused rather than read as a host, a port or a database.
 

@@ -5,6 +5,7 @@ use super::export::Export;
 use super::lane::CopyLane;
 use super::session::Session;
 use super::transcode::Transcoder;
+use super::view::View;
 use crate::batch::Batch;
 use crate::budget::{Budget, MemoryBand};
 use crate::chunk::{ChunkId, Payload};
@@ -16,6 +17,7 @@ use crate::trouble::Trouble;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// The end of a range and the beginning of the next lie in one buffer; this much room is always left for what a server says between.
 pub(super) const HEADROOM: usize = 4096;
@@ -56,7 +58,7 @@ impl Sample {
 /// Reads an [`Export`] on several connections.
 pub struct CopySource {
     pub(super) connector: Connector,
-    pub(super) begin: Arc<str>,
+    pub(super) view: Arc<View>,
     pub(super) export: Arc<Export>,
     limits: ChunkLimits,
     connections: usize,
@@ -67,17 +69,16 @@ pub struct CopySource {
 }
 
 impl CopySource {
-    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does. An export
-    /// by key needs neither.
+    /// Reads `export` on up to `connections` connections under the session's snapshot, which must live as long as the run does. By key, and
+    /// where the server stands still, neither is needed.
     pub fn new(session: &Session, export: Arc<Export>, limits: ChunkLimits, connections: usize) -> CopySource {
         let connector = session.connector().clone();
         let connections = connections.min(export.ranges.len()).max(1);
-        let guard = export.guard().map_or("", |guard| &guard.sql);
-        let begin = format!("{}{guard}", session.begin_elsewhere(&export.mode)).into();
+        let view = Arc::new(session.view(&export));
         let pool = Pool::new(limits.bytes + PADDING + HEADROOM, connections * 2 + 4);
         CopySource {
             connector,
-            begin,
+            view,
             export,
             limits,
             connections,
@@ -125,7 +126,7 @@ impl CopySource {
         let budget = Budget::new(MemoryBand::under(usize::MAX / 2), 16, Clock::real());
         let ranges = self.export.ranges.len();
         let queue = Arc::new(Mutex::new(VecDeque::from([ranges / 2])));
-        let mut lane = CopyLane::new(self, 0, self.limits, &queue);
+        let mut lane = CopyLane::new(self, 0, self.limits, &queue, None);
         let mut sample = Sample { ranges, ..Sample::default() };
         let mut bytes = 0;
         loop {
@@ -153,12 +154,14 @@ impl Source<Batch> for CopySource {
         let is_left = |range: &usize| !self.finished.contains(&self.export.ranges[*range].number);
         let whole = Arc::new(Mutex::new((0..self.export.ranges.len()).filter(is_left).collect::<VecDeque<_>>()));
         let lanes = if per_part { self.export.part_starts.len() } else { self.connections };
+        // With a file for each, no lane can do without another.
+        let rest = (!per_part).then(|| Arc::new(AtomicUsize::new(lanes)));
         let lane = |number: usize| {
             let of_part = |part: usize| {
                 (0..self.export.ranges.len()).filter(is_left).filter(|range| self.export.ranges[*range].part as usize == part).collect()
             };
             let queue = if per_part { Arc::new(Mutex::new(of_part(number))) } else { whole.clone() };
-            Box::new(CopyLane::new(self, number, self.limits, &queue)) as Box<dyn Lane<Batch>>
+            Box::new(CopyLane::new(self, number, self.limits, &queue, rest.clone())) as Box<dyn Lane<Batch>>
         };
         Ok((0..lanes).map(lane).collect())
     }

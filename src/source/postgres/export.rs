@@ -1,7 +1,8 @@
 //! What is to be read, and how it is cut into ranges.
 
 use super::catalog::{self, Column, Relation, RelationKind};
-use super::keyset::{Guard, KeyChoice, KeyCut, Keys};
+use super::keyset::{Guard, Key, KeyChoice, KeyCut, Keys};
+use super::pages::{PageCut, Pages};
 use super::pattern::NamePattern;
 use super::session::{RowSecurity, Session};
 use super::sql::{fragment, identifier, qualified, shown};
@@ -11,10 +12,6 @@ use crate::trouble::{Trouble, TroubleKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// Pages of a range, if the rows are all on them: 2 MiB at the usual page size. Much smaller, and starting a query for each shows;
-/// much larger, and lanes that run ahead hold more than the budget.
-const RANGE_PAGES: u64 = 256;
 
 /// Page ranges can be read without visiting other pages from this version on.
 const TID_RANGE_SCAN: u32 = 140_000;
@@ -141,8 +138,18 @@ impl Export {
     /// # Errors
     /// When it does not exist, may not be read, or is a pattern that more than one table fits.
     pub fn table(session: &mut Session, name: &str, request: &Request) -> Result<Export, Trouble> {
+        let mut export = Export::outline_table(session, name, request)?;
+        export.cut_by_key(session)?;
+        Ok(export)
+    }
+
+    /// The same without a look into the table, as [`Export::outline`].
+    ///
+    /// # Errors
+    /// As [`Export::table`].
+    pub fn outline_table(session: &mut Session, name: &str, request: &Request) -> Result<Export, Trouble> {
         let pattern = NamePattern::parse(name).map_err(|error| refused(error.to_string()))?;
-        let mut found = Export::plan(session, &Selection::Tables(vec![pattern]), request)?;
+        let mut found = Export::outline(session, &Selection::Tables(vec![pattern]), request)?;
         match found.pop() {
             Some(export) if found.is_empty() => Ok(export),
             _ => Err(refused(format!("`{name}` does not name one table"))),
@@ -170,12 +177,14 @@ impl Export {
 
     fn of_query(session: &mut Session, sql: &str, request: &Request) -> Result<Export, Trouble> {
         let sql = sql.trim().trim_end_matches(';');
-        let described = session.describe(sql)?;
+        let described = session.describe(sql, "--query")?;
         let aliases = aliases(described.iter().map(|(name, _)| name.as_str()));
         let columns = described.into_iter().map(|(name, type_oid)| Column { name, type_oid, number: 0, is_readable: true }).collect();
         let from = format!("{} AS r({})", fragment(sql), aliases.join(","));
         // A query without columns takes no list of aliases.
         let from = if aliases.is_empty() { format!("{} AS r", fragment(sql)) } else { from };
+        // Not everything that can be prepared can be read from.
+        session.describe(&format!("SELECT FROM {from}"), "--query")?;
         let (columns, aliases) = select(columns, aliases, request, "the query")?;
         let forms = forms(session, &columns)?;
         let list = select_list(&aliases, &forms);
@@ -392,7 +401,7 @@ fn select(all: Vec<Column>, quoted: Vec<String>, request: &Request, of: &str) ->
         let place = all.iter().position(|column| column.name == *name).ok_or_else(|| {
             let near = all.iter().map(|column| (strsim::jaro_winkler(name, &column.name), &column.name)).max_by(|a, b| a.0.total_cmp(&b.0));
             let hint = near.filter(|(likeness, _)| *likeness > 0.7).map_or(String::new(), |(_, near)| format!("; did you mean `{near}`?"));
-            refused(format!("{of} has no column `{name}`{hint}"))
+            refused(format!("--columns: {of} has no column `{name}`{hint}"))
         })?;
         Ok((all[place].clone(), quoted[place].clone()))
     };
@@ -461,19 +470,26 @@ impl Statement<'_> {
             if filter.trim().is_empty() {
                 return Err(refused("--where: the condition is empty"));
             }
-            session.describe(&format!("SELECT FROM {} WHERE\n{filter}\n", self.from))?;
+            session.describe(&format!("SELECT FROM {} WHERE\n{filter}\n", self.from), "--where")?;
         }
-        session.describe(&self.select())?;
+        session.describe(&self.unordered(), "the columns")?;
+        if self.request.order_by.is_some() {
+            session.describe(&self.select(), "--order-by")?;
+        }
         Ok(())
     }
 
     /// All rows by one query.
     fn select(&self) -> String {
+        let order = self.request.order_by.as_ref().map_or(String::new(), |order| format!(" ORDER BY\n{order}\n"));
+        let limit = self.request.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
+        format!("{}{order}{limit}", self.unordered())
+    }
+
+    fn unordered(&self) -> String {
         let Statement { list, from, request } = self;
         let filter = request.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE {}", fragment(filter)));
-        let order = request.order_by.as_ref().map_or(String::new(), |order| format!(" ORDER BY\n{order}\n"));
-        let limit = request.limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
-        format!("SELECT {list} FROM {from}{filter}{order}{limit}")
+        format!("SELECT {list} FROM {from}{filter}")
     }
 
     /// All rows as one range.
@@ -492,93 +508,24 @@ pub enum Cut {
     Keys(KeyCut),
 }
 
-/// How heaps are cut into page ranges. Bounds are fixed when a target is begun, the last one of each heap is open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageCut {
+impl Cut {
     /// Into how many outputs.
-    pub parts: u32,
-    /// The heaps, in order.
-    pub heaps: Vec<HeapCut>,
-}
-
-/// How one heap is cut.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeapCut {
-    /// The table's object id.
-    pub oid: u32,
-    /// The file that holds it: another after a rewrite.
-    pub file_node: Option<u32>,
-    /// Pages that it had.
-    pub pages: u64,
-    /// Pages of a range.
-    pub step: u64,
-}
-
-/// Pages of one heap, from `first` up to before `end`.
-struct PageRange {
-    heap: usize,
-    first: u64,
-    /// None for the heap's end.
-    end: Option<u64>,
-    part: u32,
-}
-
-impl PageCut {
-    /// Cuts heaps into ranges whose size depends on the heap alone, so that more lanes do not change what is written.
-    fn new(heaps: &[Relation], parts: u32) -> PageCut {
-        let cut = |heap: &Relation| HeapCut { oid: heap.oid, file_node: heap.file_node, pages: heap.pages, step: pages_of_range(heap) };
-        PageCut { parts, heaps: heaps.iter().map(cut).collect() }
-    }
-
-    fn ranges(&self) -> Vec<PageRange> {
-        let mut ranges: Vec<PageRange> = Vec::new();
-        for (heap, HeapCut { pages, step, .. }) in self.heaps.iter().enumerate() {
-            // A heap without pages may have had its first one since: the snapshot sees nothing there, and so do we.
-            let starts = (0..(*pages).max(1)).step_by(usize::try_from((*step).max(1)).unwrap_or(usize::MAX));
-            ranges.extend(starts.map(|first| PageRange { heap, first, end: (first + step < *pages).then_some(first + step), part: 0 }));
+    pub fn parts(&self) -> u32 {
+        match self {
+            Cut::Pages(cut) => cut.parts,
+            Cut::Keys(cut) => cut.parts,
         }
-        let count = ranges.len() as u64;
-        let parts = u64::from(self.parts).min(count);
-        for (index, range) in (0..).zip(&mut ranges) {
-            range.part = u32::try_from(index * parts / count).unwrap_or(0);
+    }
+
+    /// What its ranges are bounds of, if that is a key.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Cut::Pages(_) => None,
+            Cut::Keys(cut) => Some(&cut.key),
         }
-        ranges
-    }
-}
-
-/// What is read of pages.
-struct Pages {
-    heaps: Vec<Relation>,
-    list: String,
-    filter: Option<String>,
-}
-
-impl Pages {
-    fn from(&self, PageRange { heap, first, end, .. }: &PageRange) -> String {
-        let until = end.map_or(String::new(), |end| format!(" AND ctid < '({end},0)'"));
-        let Relation { schema, name, .. } = &self.heaps[*heap];
-        format!("FROM ONLY {} WHERE ctid >= '({first},0)'{until}", qualified(schema, name))
-    }
-
-    fn read(&self, number: u32, range: &PageRange) -> Range {
-        let filter = self.filter.as_ref().map_or(String::new(), |filter| format!(" AND {}", fragment(filter)));
-        let sql = format!("COPY (SELECT {} {}{filter}) TO STDOUT", self.list, self.from(range)).into();
-        let last = range.end.map_or("end".to_owned(), |end| (end - 1).to_string());
-        let origin = format!("{} pages {}-{last}", self.heaps[range.heap].shown(), range.first).into();
-        Range { number, part: range.part, sql, origin }
-    }
-
-    fn count(&self, number: u32, range: &PageRange, since: &str) -> String {
-        let filter = self.filter.as_ref().map_or("true".to_owned(), |filter| fragment(filter));
-        format!("SELECT {number}, count(*) FILTER (WHERE {filter}), count(*) FILTER (WHERE {since}) {}", self.from(range))
     }
 }
 
 fn index(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
-}
-
-/// Fewer pages where much of the data is out of line.
-fn pages_of_range(relation: &Relation) -> u64 {
-    (RANGE_PAGES * relation.heap_bytes / relation.bytes.max(1)).clamp(1, RANGE_PAGES)
 }

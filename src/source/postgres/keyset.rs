@@ -80,7 +80,7 @@ pub(super) struct Keys {
 /// Says in each range's transaction that the table is still the one that was planned for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Guard {
-    /// Takes the lock before the snapshot, and asks for the table's shape.
+    /// Takes the lock before the snapshot, and asks for the table's shape; ends with a semicolon.
     ///
     /// Without the lock, a range that waits for an `ALTER TABLE` which rewrites the table would look at it with a snapshot from before, and
     /// see no row at all.
@@ -370,6 +370,21 @@ impl Guard {
         let answer = session.ask(&question, &format!("look up the columns of {shown}"))?;
         let shape = answer.into_iter().next().and_then(|row| row.into_iter().next().flatten()).unwrap_or_default();
         Ok(Guard { sql: format!("LOCK TABLE {table} IN ACCESS SHARE MODE;{question}"), shape, shown })
+    }
+
+    /// Whether the table that gave this answer is still what it was when the export was planned. What its rows mean depends on that.
+    ///
+    /// # Errors
+    /// When it is another.
+    pub fn holds(&self, answer: &Row) -> Result<(), Trouble> {
+        if answer.first().and_then(Option::as_deref) == Some(self.shape.as_str()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} has been given other columns or types, or is another table by now: its rows would not fit to those before",
+            self.shown
+        );
+        Err(refused(message))
     }
 }
 

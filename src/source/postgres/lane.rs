@@ -3,8 +3,8 @@
 use super::connect::{ConnectErrorKind, Connector};
 use super::copy_source::{CopySource, HEADROOM};
 use super::export::{Export, Range};
-use super::keyset::Guard;
 use super::session::connect_trouble;
+use super::view::{Unseen, View};
 use super::wire::{Frame, Message, RawConnection, ServerError, WireError, frame};
 use crate::batch::Batch;
 use crate::budget::{Budget, Permit};
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How often a lane that waits for the server looks whether it should stop.
@@ -32,7 +33,7 @@ const HEAD: usize = 5;
 pub(super) struct CopyLane {
     number: usize,
     connector: Connector,
-    begin: Arc<str>,
+    view: Arc<View>,
     export: Arc<Export>,
     limits: ChunkLimits,
     pool: Pool,
@@ -40,8 +41,8 @@ pub(super) struct CopyLane {
     /// Ranges that no lane has taken yet.
     queue: Arc<Mutex<VecDeque<usize>>>,
     connection: Option<RawConnection>,
-    /// Whether the others can do without this lane: it is not the first, and has taken nothing yet.
-    may_give_up: bool,
+    /// Lanes that can do each other's work and have not given up, this one among them; until it has begun with its own.
+    rest: Option<Arc<AtomicUsize>>,
     /// Ranges that were asked for, the one that is being answered first. Asking for the next before this one's end keeps the server busy.
     ranges: VecDeque<Taken>,
     filling: Option<Filling>,
@@ -64,6 +65,8 @@ struct Taken {
     rows: u64,
     /// The server's own count, from its `COPY n`.
     told: Option<u64>,
+    /// How often the server said what the [`View`] wants to hear.
+    looks: u32,
     asked: bool,
 }
 
@@ -105,7 +108,7 @@ impl Lane<Batch> for CopyLane {
             if stop.is_draining() {
                 return Ok(Read::Stopped);
             }
-            if self.may_give_up && !self.has_place()? {
+            if self.rest.is_some() && !self.has_place()? {
                 return Ok(Read::End);
             }
             self.take_ranges(budget, stop);
@@ -146,19 +149,25 @@ impl From<Trouble> for Failure {
 }
 
 impl CopyLane {
-    /// A lane of `source` that takes its ranges from `queue`.
-    pub fn new(source: &CopySource, number: usize, limits: ChunkLimits, queue: &Arc<Mutex<VecDeque<usize>>>) -> CopyLane {
+    /// A lane of `source` that takes its ranges from `queue`, as do the `rest` of them.
+    pub fn new(
+        source: &CopySource,
+        number: usize,
+        limits: ChunkLimits,
+        queue: &Arc<Mutex<VecDeque<usize>>>,
+        rest: Option<Arc<AtomicUsize>>,
+    ) -> CopyLane {
         CopyLane {
             number,
             connector: source.connector.clone(),
-            begin: source.begin.clone(),
+            view: source.view.clone(),
             export: source.export.clone(),
             limits,
             pool: source.pool.clone(),
             expansion: source.expansion.clone(),
             queue: queue.clone(),
             connection: None,
-            may_give_up: number > 0 && source.export.part_starts.len() == 1,
+            rest,
             ranges: VecDeque::new(),
             filling: None,
             carry: Vec::new(),
@@ -171,19 +180,25 @@ impl CopyLane {
     fn has_place(&mut self) -> Result<bool, Trouble> {
         match self.connector.raw() {
             Ok(connection) => {
-                self.may_give_up = false;
+                self.rest = None;
                 match self.begin(connection) {
                     Ok(connection) => self.connection = Some(connection),
                     Err(failure) => return Err(self.give_up_connection(failure)),
                 }
                 Ok(true)
             }
-            Err(error) if error.kind() == ConnectErrorKind::TooManyConnections => {
+            Err(error) if error.kind() == ConnectErrorKind::TooManyConnections && self.leaves_others() => {
                 tracing::warn!("going on without connection {}: the server has no place for it", self.number + 1);
                 Ok(false)
             }
             Err(error) => Err(connect_trouble(error)),
         }
+    }
+
+    /// Gives up, unless this is the last lane there is: that one waits for a place.
+    fn leaves_others(&self) -> bool {
+        let give_up = |lanes: usize| lanes.checked_sub(1).filter(|left| *left > 0);
+        self.rest.as_ref().is_some_and(|rest| rest.fetch_update(Ordering::SeqCst, Ordering::SeqCst, give_up).is_ok())
     }
 
     /// Keeps two ranges taken: the one being answered and the next.
@@ -192,7 +207,7 @@ impl CopyLane {
             let Some(next) = self.queue.lock().pop_front() else { return };
             let range = self.export.ranges[next].clone();
             budget.enter(range.number);
-            self.ranges.push_back(Taken { range, chunks: Vec::new(), found: 0, rows: 0, told: None, asked: false });
+            self.ranges.push_back(Taken { range, chunks: Vec::new(), found: 0, rows: 0, told: None, looks: 0, asked: false });
         }
     }
 
@@ -203,8 +218,7 @@ impl CopyLane {
         }
         let connection = self.connection.as_mut().expect("just connected");
         for taken in self.ranges.iter_mut().filter(|taken| !taken.asked) {
-            let own = self.export.is_by_key().then(|| format!("{}{};COMMIT", self.begin, taken.range.sql));
-            connection.send_query(own.as_deref().unwrap_or(&taken.range.sql)).map_err(WireError::from)?;
+            connection.send_query(&self.view.statement(&taken.range.sql)).map_err(WireError::from)?;
             taken.asked = true;
         }
         Ok(())
@@ -214,15 +228,15 @@ impl CopyLane {
         self.begin(self.connector.raw().map_err(connect_trouble)?)
     }
 
-    /// Begins a transaction under the run's snapshot, unless each range has its own.
+    /// Has the connection see what the run sees.
     fn begin(&self, mut connection: RawConnection) -> Result<RawConnection, Failure> {
-        let begun = if self.export.is_by_key() { Ok(Vec::new()) } else { connection.simple(&self.begin) };
-        begun.map_err(|error| match &error {
-            WireError::Server(server) if server.sqlstate == "22023" || server.sqlstate == "55000" => {
+        self.view.enter(&mut connection).map_err(|unseen| match unseen {
+            Unseen::Wire(WireError::Server(server)) if server.sqlstate == "22023" || server.sqlstate == "55000" => {
                 let message = "the snapshot that this run reads under is gone, and the rows cannot be told apart from later ones";
-                Failure::Trouble(Trouble::lasting(TroubleKind::Unavailable, message).because(error.to_string()))
+                Failure::Trouble(Trouble::lasting(TroubleKind::Unavailable, message).because(server))
             }
-            _ => Failure::Wire(error),
+            Unseen::Wire(error) => Failure::Wire(error),
+            Unseen::Trouble(trouble) => Failure::Trouble(trouble),
         })?;
         connection.set_read_timeout(Some(LOOK_EVERY)).map_err(WireError::from)?;
         Ok(connection)
@@ -235,7 +249,7 @@ impl CopyLane {
         self.filling = None;
         self.carry.clear();
         for taken in &mut self.ranges {
-            (taken.found, taken.rows, taken.told, taken.asked) = (0, 0, None, false);
+            (taken.found, taken.rows, taken.told, taken.looks, taken.asked) = (0, 0, None, 0, false);
         }
         let place = self.ranges.front().map_or(String::new(), |taken| format!(" while reading {}", taken.range.origin));
         match failure {
@@ -336,15 +350,24 @@ impl CopyLane {
             if is_row && filling.is_full(next.len, self.limits) {
                 return Ok(Found::ChunkFull);
             }
-            let message = &filling.memory[filling.whole..filling.filled];
-            if is_row || next.len > message.len() {
+            if is_row || filling.whole + next.len > filling.filled {
                 return Ok(Found::Need(next.len));
             }
             let taken = self.ranges.front_mut().expect("an answer belongs to a range");
-            let is_end = told(&message[..next.len], taken, self.export.guard())?;
+            let mut said = &filling.memory[filling.whole..filling.filled];
+            let mut is_end = false;
+            while !is_end
+                && let Some(next) = frame(said).map_err(WireError::from)?
+                && next.tag != COPY_DATA
+                && next.len <= said.len()
+            {
+                is_end = told(&said[..next.len], taken, &self.view)?;
+                said = &said[next.len..];
+            }
             // What is no row does not belong into a chunk.
-            filling.memory.copy_within(filling.whole + next.len..filling.filled, filling.whole);
-            filling.filled -= next.len;
+            let rest = filling.filled - said.len();
+            filling.memory.copy_within(rest..filling.filled, filling.whole);
+            filling.filled -= rest - filling.whole;
             if is_end {
                 return Ok(Found::RangeEnd);
             }
@@ -393,12 +416,12 @@ impl CopyLane {
             self.carry.extend_from_slice(&memory[..filled]);
         }
         let taken = self.ranges.pop_front().expect("an answer belongs to a range");
-        let Taken { range, chunks, rows, told, found, .. } = taken;
+        let Taken { range, chunks, rows, told, found, looks, .. } = taken;
         if (found as usize) < chunks.len() {
             return Err(read_otherwise(&range, self.export.is_by_key()).into());
         }
-        if told != Some(rows) {
-            let message = format!("{}: {rows} rows came, but the server says {told:?}", range.origin);
+        if told != Some(rows) || looks != self.view.looks() {
+            let message = format!("{}: {rows} rows came, but the server says {told:?} ({looks} looks)", range.origin);
             return Err(Trouble::lasting(TroubleKind::Internal, message).into());
         }
         budget.leave(range.number);
@@ -436,7 +459,7 @@ fn read_otherwise(range: &Range, by_key: bool) -> Trouble {
 }
 
 /// Takes note of a message that is no row; says whether the answer ends with it.
-fn told(message: &[u8], taken: &mut Taken, guard: Option<&Guard>) -> Result<bool, Failure> {
+fn told(message: &[u8], taken: &mut Taken, view: &View) -> Result<bool, Failure> {
     let message = Message::parse(message)?;
     if let Some(rows) = message.copied_rows() {
         // A range may take several statements.
@@ -444,22 +467,14 @@ fn told(message: &[u8], taken: &mut Taken, guard: Option<&Guard>) -> Result<bool
     }
     match message {
         Message::Error(error) => Err(WireError::Server(error).into()),
-        Message::DataRow(row) => guard.map_or(Ok(false), |guard| same_shape(&row.to_texts()?, guard)),
+        Message::DataRow(row) => {
+            view.look(&row.to_texts()?)?;
+            taken.looks += 1;
+            Ok(false)
+        }
         Message::Ready(_) => Ok(true),
         _ => Ok(false),
     }
-}
-
-/// Whether the table is still what it was when the export was planned. What its rows mean depends on that.
-fn same_shape(answer: &[Option<String>], guard: &Guard) -> Result<bool, Failure> {
-    if answer.first().and_then(Option::as_deref) == Some(guard.shape.as_str()) {
-        return Ok(false);
-    }
-    let message = format!(
-        "{} has been given other columns or types, or is another table by now: its rows would not fit to those before",
-        guard.shown
-    );
-    Err(Trouble::lasting(TroubleKind::Configuration, message).into())
 }
 
 /// A statement that the server refused or gave up.

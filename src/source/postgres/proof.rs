@@ -1,7 +1,7 @@
 //! Has a table changed since an earlier snapshot? Asked before a run goes on under another one: rows that moved between pages meanwhile
 //! would be lost or doubled.
 
-use super::export::Export;
+use super::export::{Cut, Export};
 use super::session::{Row, Session, SnapshotFacts};
 use crate::trouble::Trouble;
 use std::collections::HashMap;
@@ -12,10 +12,14 @@ const RANGES_AT_ONCE: usize = 64;
 /// Transactions behind this distance cannot be told apart by the 32 bits that row versions carry.
 const HALF_CIRCLE: u64 = 1 << 31;
 
+/// Tables below this object id are the server's own; some of them all databases share.
+const FIRST_OWN_TABLE: u32 = 16_384;
+
 /// What `pg_current_snapshot()` prints as `xmin:xmax:xip,…`.
 struct Transactions {
     oldest_running: u64,
     next: u64,
+    running: Vec<u64>,
 }
 
 impl Transactions {
@@ -23,20 +27,24 @@ impl Transactions {
         let mut parts = text.split(':');
         let mut number = || parts.next()?.parse().ok();
         let (oldest_running, next) = (number()?, number()?);
-        Some(Transactions { oldest_running, next })
+        let running = parts.next()?.split(',').filter(|number| !number.is_empty());
+        Some(Transactions { oldest_running, next, running: running.map(|number| number.parse().ok()).collect::<Option<_>>()? })
     }
 
-    /// Every transaction whose row versions this snapshot did not see has this number or a later one.
+    /// Every transaction whose row versions this snapshot did not see has this number or a later one, unless it is of another database:
+    /// those in `elsewhere` are known to be.
     ///
-    /// The list of those that were running does not count: it lacks their subtransactions, and on a standby it is empty. So all from the
-    /// oldest on do. That may call a row changed that is not, and never the other way round.
-    fn first_unseen(&self) -> u64 {
-        self.oldest_running
+    /// What was running is one of the list, or a subtransaction of one, which has a later number than it and is nowhere else. On a
+    /// standby the list is empty, whatever runs, and nothing is known of it: then all from the oldest on count. That may call a row
+    /// changed that is not, and never the other way round.
+    fn first_unseen(&self, elsewhere: Option<&[u64]>) -> u64 {
+        let Some(elsewhere) = elsewhere else { return self.oldest_running };
+        self.running.iter().copied().filter(|number| !elsewhere.contains(number)).min().unwrap_or(self.next)
     }
 }
 
 /// A place in the write-ahead log, as in `16/B374D848`.
-fn place_in_log(text: &str) -> Option<u64> {
+pub(super) fn place_in_log(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     Some((u64::from(u32::from_str_radix(high, 16).ok()?) << 32) | u64::from(u32::from_str_radix(low, 16).ok()?))
 }
@@ -62,17 +70,18 @@ impl Export {
         before: &SnapshotFacts,
         finished: &HashMap<u32, u64>,
     ) -> Result<Option<String>, Trouble> {
-        if !self.repeats_exactly() {
+        let Some(Cut::Pages(cut)) = &self.cut else {
             return Ok(Some("it is read by one statement, whose rows have no fixed order".into()));
-        }
+        };
         if is_older(session.snapshot(), before) {
             return Ok(Some("the server shows an older state than it did then; a standby may have to catch up".into()));
         }
         let now = Transactions::parse(&session.snapshot().transactions);
-        let (Some(before), Some(now)) = (Transactions::parse(&before.transactions), now) else {
+        let (Some(then), Some(now)) = (Transactions::parse(&before.transactions), now) else {
             return Ok(Some("the journal does not say which transactions its snapshot saw".into()));
         };
-        let first = before.first_unseen();
+        let is_shared = cut.heaps.iter().any(|heap| heap.oid < FIRST_OWN_TABLE);
+        let first = then.first_unseen(before.elsewhere.as_deref().filter(|_| !is_shared));
         if now.next.saturating_sub(first) >= HALF_CIRCLE || now.next < first {
             return Ok(Some("too many transactions lie between the two snapshots to tell".into()));
         }
@@ -110,13 +119,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unseen_transactions_begin_with_the_oldest_that_was_running() {
-        let first = |text: &str| Transactions::parse(text).unwrap().first_unseen();
-        assert_eq!(first("750:750:"), 750);
-        assert_eq!(first("740:750:740,745"), 740);
-        assert_eq!(first("740:750:"), 740, "on a standby the list is empty, whatever runs");
+    fn unseen_transactions_begin_with_the_oldest_that_ran_in_this_database() {
+        let first = |text: &str, elsewhere: Option<&[u64]>| Transactions::parse(text).unwrap().first_unseen(elsewhere);
+        assert_eq!(first("750:750:", Some(&[])), 750);
+        assert_eq!(first("740:750:740,745", Some(&[])), 740);
+        assert_eq!(first("740:750:740,745", Some(&[740])), 745, "what ran elsewhere wrote nothing here");
+        assert_eq!(first("740:750:740,745", Some(&[745])), 740);
+        assert_eq!(first("740:750:740,745", Some(&[745, 740])), 750, "nothing ran here");
+        assert_eq!(first("740:750:740,745", None), 740, "where is not known");
+        assert_eq!(first("740:750:", None), 740, "on a standby the list is empty, whatever runs");
         assert!(Transactions::parse("").is_none());
         assert!(Transactions::parse("7:x:").is_none());
+        assert!(Transactions::parse("7:8:x").is_none());
     }
 
     #[test]
@@ -126,6 +140,8 @@ mod tests {
             transactions: String::new(),
             lsn: lsn.map(str::to_owned),
             taken_at: String::new(),
+            elsewhere: None,
+            frozen: false,
         };
         assert!(is_older(&at(Some("1/FFFFFFFF")), &at(Some("2/0"))));
         assert!(!is_older(&at(Some("2/0")), &at(Some("2/0"))));

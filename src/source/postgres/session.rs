@@ -2,8 +2,10 @@
 
 use super::connect::{ConnectError, ConnectErrorKind, Connector};
 use super::conninfo::ConnInfo;
-use super::export::ReadMode;
+use super::export::{Export, ReadMode};
+use super::frozen::{LOOK, PAUSE_STATE, Standstill};
 use super::sql::{literal, shown};
+use super::view::View;
 use crate::trouble::{Trouble, TroubleKind};
 use postgres::{Client, SimpleQueryMessage};
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,10 @@ use std::time::Instant;
 
 /// What is pinned in every transaction, so that the same rows always give the same text. `search_path` and `lc_monetary` stay as they are.
 const PINNED: &[(&str, &str)] = &[
+    // First of all: what is asked for next may take as long as it takes.
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
     ("client_encoding", "'UTF8'"),
     ("\"TimeZone\"", "'UTC'"),
     ("\"DateStyle\"", "'ISO, MDY'"),
@@ -24,9 +30,6 @@ const PINNED: &[(&str, &str)] = &[
     ("synchronize_seqscans", "off"),
     ("max_parallel_workers_per_gather", "0"),
     ("jit", "off"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "0"),
 ];
 
 /// What else is pinned where pages are read by number: a filter must not make the planner use an index and visit them in another order.
@@ -83,7 +86,7 @@ impl ServerFacts {
 /// What is known of the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFacts {
-    /// The id under which other sessions can import it.
+    /// The id under which other sessions can import it. Empty where the server stands still and none is needed.
     pub id: String,
     /// `xmin:xmax:xip`, as `pg_current_snapshot()` prints it.
     pub transactions: String,
@@ -91,6 +94,13 @@ pub struct SnapshotFacts {
     pub lsn: Option<String>,
     /// When it was taken, by the server's clock.
     pub taken_at: String,
+    /// Those of the transactions running then that ran in other databases, and so wrote nothing in the tables of this one. None where
+    /// that cannot be told: on a standby, and in journals of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Vec<u64>>,
+    /// Whether it is no snapshot that is held, but a standby that stands still at `lsn`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
 }
 
 /// A transaction that holds a snapshot, and answers questions. Once [released](Session::release) it only answers.
@@ -101,6 +111,8 @@ pub struct Session {
     snapshot: SnapshotFacts,
     since: Instant,
     row_security: RowSecurity,
+    /// Where the server stands, if that is what the run relies on.
+    standstill: Option<Standstill>,
     /// Whether the transaction with the snapshot is under way.
     holds: bool,
 }
@@ -116,15 +128,45 @@ impl Session {
     pub fn open(connector: &Connector, row_security: RowSecurity) -> Result<Session, Trouble> {
         let mut client = connector.client().map_err(connect_trouble)?;
         let version = server_version(&mut client)?;
-        run(&mut client, &begin(None, row_security, version, &[]), "begin a transaction")?;
+        run(&mut client, &begin(REPEATABLE, None, row_security, version, &[]), "begin a transaction")?;
         let since = Instant::now();
         let snapshot = snapshot_facts(&mut client)?;
         let server = server_facts(&mut client, version)?;
-        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, holds: true })
+        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, standstill: None, holds: true })
+    }
+
+    /// The same on a standby or clone whose replay is paused: nothing changes there, so no snapshot is exported, and none has to be held
+    /// while the tables are read. Every connection looks, before and after each range, whether the server still stands where it did.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses, or does not stand still.
+    pub fn open_frozen(connector: &Connector, row_security: RowSecurity) -> Result<Session, Trouble> {
+        let mut client = connector.client().map_err(connect_trouble)?;
+        let version = server_version(&mut client)?;
+        let before = standstill(&mut client, version)?;
+        run(&mut client, &begin(REPEATABLE, None, row_security, version, &[]), "begin a transaction")?;
+        let since = Instant::now();
+        let mut row = one(&mut client, "SELECT pg_catalog.pg_current_snapshot(), pg_catalog.now()", "take a snapshot")?;
+        let server = server_facts(&mut client, version)?;
+        let at = standstill(&mut client, version)?;
+        if before != at {
+            let message = format!("replay went on from {} to {} while the standby was looked at", before.lsn, at.lsn);
+            return Err(Trouble::passing(TroubleKind::Unavailable, message));
+        }
+        let snapshot = SnapshotFacts {
+            id: String::new(),
+            transactions: text(&mut row, 0),
+            lsn: Some(at.lsn.clone()),
+            taken_at: text(&mut row, 1),
+            elsewhere: None,
+            frozen: true,
+        };
+        Ok(Session { connector: connector.clone(), client, server, snapshot, since, row_security, standstill: Some(at), holds: true })
     }
 
     /// Lets the snapshot go. From here on every question is a transaction of its own, and nothing keeps the server from cleaning up.
-    /// For exports that need no snapshot, by [key](super::Request::key); others could not be read any more.
+    /// For exports that need no snapshot: by [key](super::Request::key), and of a server that stands still. Others could not be read any
+    /// more.
     ///
     /// # Errors
     /// When the connection is lost.
@@ -172,19 +214,28 @@ impl Session {
         self.row_security
     }
 
-    /// The statements that begin a transaction on another connection: under the same snapshot, or under one of its own by key.
-    pub(super) fn begin_elsewhere(&self, mode: &ReadMode) -> String {
-        let (snapshot, more) = match mode {
-            ReadMode::Pages => (Some(self.snapshot.id.as_str()), PINNED_FOR_PAGES),
-            ReadMode::Keyset { .. } => (None, PINNED_FOR_KEYS),
-            ReadMode::OneLane { .. } => (Some(self.snapshot.id.as_str()), &[][..]),
+    /// What other connections read `export` under: what this session sees, or, by key, each range at a moment of its own.
+    pub(super) fn view(&self, export: &Export) -> View {
+        let more = match &export.mode {
+            ReadMode::Pages => PINNED_FOR_PAGES,
+            ReadMode::Keyset { .. } => PINNED_FOR_KEYS,
+            ReadMode::OneLane { .. } => &[],
         };
-        let mut sql = begin(snapshot, self.row_security, self.server.version, more);
+        let (isolation, snapshot) = match &self.standstill {
+            Some(_) => ("READ COMMITTED", None),
+            None if export.is_by_key() => (REPEATABLE, None),
+            None => (REPEATABLE, Some(&*self.snapshot.id)),
+        };
+        let mut begin = begin(isolation, snapshot, self.row_security, self.server.version, more);
         if self.server.has_no_encoding() {
             // The server would refuse to send what is not UTF-8; it has to come as it is, and is looked at here.
-            sql.push_str("SET LOCAL client_encoding = 'SQL_ASCII';");
+            begin.push_str("SET LOCAL client_encoding = 'SQL_ASCII';");
         }
-        sql
+        match (&self.standstill, export.guard()) {
+            (Some(at), _) => View::Frozen { begin, at: at.clone() },
+            (None, Some(guard)) => View::Moments { begin, guard: guard.clone() },
+            (None, None) => View::Snapshot { begin },
+        }
     }
 
     /// Asks something; `doing` completes "cannot …" when it fails.
@@ -192,7 +243,7 @@ impl Session {
         if self.holds {
             return run(&mut self.client, sql, doing);
         }
-        let whole = format!("{}{sql};COMMIT", begin(None, self.row_security, self.server.version, &[]));
+        let whole = format!("{}{sql};COMMIT", begin(REPEATABLE, None, self.row_security, self.server.version, &[]));
         let answer = run(&mut self.client, &whole, doing);
         if answer.is_err() {
             // Without effect if the connection is what is at fault.
@@ -225,16 +276,19 @@ impl Session {
         }
     }
 
-    /// Names and type ids of a query's columns. The query is not run.
-    pub(super) fn describe(&mut self, sql: &str) -> Result<Vec<(String, u32)>, Trouble> {
-        let statement = self.client.prepare(sql).map_err(|error| query_trouble(&error, "use this SQL"))?;
+    /// Names and type ids of a query's columns. The query is not run. `flag` is where its author wrote what may be wrong with it.
+    pub(super) fn describe(&mut self, sql: &str, flag: &str) -> Result<Vec<(String, u32)>, Trouble> {
+        let statement = self.client.prepare(sql).map_err(|error| query_trouble(&error, &format!("use {flag}")))?;
         Ok(statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().oid())).collect())
     }
 }
 
+/// All statements of a transaction see the same.
+const REPEATABLE: &str = "REPEATABLE READ";
+
 /// The statements that begin a transaction with everything pinned and `more`, under `snapshot` if there is one.
-fn begin(snapshot: Option<&str>, row_security: RowSecurity, version: u32, more: &[(&str, &str)]) -> String {
-    let mut sql = String::from("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;");
+fn begin(isolation: &str, snapshot: Option<&str>, row_security: RowSecurity, version: u32, more: &[(&str, &str)]) -> String {
+    let mut sql = format!("BEGIN ISOLATION LEVEL {isolation} READ ONLY;");
     if let Some(snapshot) = snapshot {
         let _ = write!(sql, "SET TRANSACTION SNAPSHOT {};", literal(snapshot));
     }
@@ -265,6 +319,10 @@ fn text(row: &mut Row, column: usize) -> String {
     row[column].take().unwrap_or_default()
 }
 
+fn is_true(row: &Row, column: usize) -> bool {
+    row[column].as_deref() == Some("t")
+}
+
 fn server_version(client: &mut Client) -> Result<u32, Trouble> {
     let mut row = one(client, "SELECT pg_catalog.current_setting('server_version_num')", "ask for the server's version")?;
     let version = text(&mut row, 0).parse().unwrap_or(0);
@@ -275,12 +333,49 @@ fn server_version(client: &mut Client) -> Result<u32, Trouble> {
     Ok(version)
 }
 
+/// Where the server stands, if it does.
+fn standstill(client: &mut Client, version: u32) -> Result<Standstill, Trouble> {
+    let refused = |why: String| Err(Trouble::lasting(TroubleKind::Configuration, format!("--consistency frozen needs {why}")));
+    if version < PAUSE_STATE {
+        return refused(format!(
+            "a server from version 14 on; version {} does not say whether its replay has really stopped",
+            version / 10_000
+        ));
+    }
+    let sql = "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'), current_user";
+    let mut row = one(client, sql, "ask for privileges")?;
+    if !is_true(&row, 0) {
+        let role = text(&mut row, 1);
+        return refused(format!("to know which cluster it reads: on the primary, GRANT EXECUTE ON FUNCTION pg_control_system() TO {role}"));
+    }
+    Standstill::find(&one(client, LOOK, "ask where replay stands")?)
+}
+
 fn snapshot_facts(client: &mut Client) -> Result<SnapshotFacts, Trouble> {
     let sql = "SELECT pg_catalog.pg_export_snapshot(), pg_catalog.pg_current_snapshot(),
         CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_insert_lsn() END,
-        pg_catalog.now()";
+        pg_catalog.now(), pg_catalog.pg_is_in_recovery()";
     let mut row = one(client, sql, "export a snapshot")?;
-    Ok(SnapshotFacts { id: text(&mut row, 0), transactions: text(&mut row, 1), lsn: row[2].take(), taken_at: text(&mut row, 3) })
+    let transactions = text(&mut row, 1);
+    let elsewhere = if is_true(&row, 4) { None } else { Some(running_elsewhere(client, &transactions)?) };
+    Ok(SnapshotFacts { id: text(&mut row, 0), transactions, lsn: row[2].take(), taken_at: text(&mut row, 3), elsewhere, frozen: false })
+}
+
+/// Those of the snapshot's running transactions that are seen in other databases now. They were there when it was taken too: no
+/// transaction changes its database, and a backend that has come since has a later one. Which are not seen, because they have ended or
+/// may not be looked at, are not among them.
+fn running_elsewhere(client: &mut Client, transactions: &str) -> Result<Vec<u64>, Trouble> {
+    let sql = format!(
+        "WITH here AS (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+         SELECT running FROM here, pg_catalog.pg_snapshot_xip({}) running
+         WHERE EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+             WHERE a.backend_xid = running::pg_catalog.xid AND a.datid <> 0 AND a.datid <> here.oid AND a.backend_start <= pg_catalog.now())
+         OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xact() p(transaction, gid, prepared, ownerid, dbid)
+             WHERE p.transaction = running::pg_catalog.xid AND p.dbid <> here.oid)",
+        literal(transactions)
+    );
+    let rows = run(client, &sql, "ask where transactions are running")?;
+    Ok(rows.iter().filter_map(|row| row.first()?.as_deref()?.parse().ok()).collect())
 }
 
 fn server_facts(client: &mut Client, version: u32) -> Result<ServerFacts, Trouble> {
@@ -290,8 +385,7 @@ fn server_facts(client: &mut Client, version: u32) -> Result<ServerFacts, Troubl
         pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'EXECUTE'),
         pg_catalog.current_setting('search_path'), pg_catalog.current_setting('lc_monetary')";
     let mut row = one(client, sql, "ask what the server is")?;
-    let may = |row: &Row, column: usize| row[column].as_deref() == Some("t");
-    let (may_identify, may_date) = (may(&row, 6), may(&row, 7));
+    let (may_identify, may_date) = (is_true(&row, 6), is_true(&row, 7));
     let identity = |client: &mut Client, sql| Ok::<_, Trouble>(one(client, sql, "ask which cluster this is")?.swap_remove(0));
     let system_identifier =
         if may_identify { identity(client, "SELECT system_identifier FROM pg_catalog.pg_control_system()")? } else { None };
@@ -303,7 +397,7 @@ fn server_facts(client: &mut Client, version: u32) -> Result<ServerFacts, Troubl
         role: text(&mut row, 2),
         encoding: text(&mut row, 3),
         block_bytes: text(&mut row, 4).parse().unwrap_or(8192),
-        in_recovery: may(&row, 5),
+        in_recovery: is_true(&row, 5),
         system_identifier,
         timeline: timeline.and_then(|timeline| timeline.parse().ok()),
         search_path: text(&mut row, 8),

@@ -19,13 +19,20 @@ pub fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", identifier(schema), identifier(name))
 }
 
-/// `schema.name` as a person would write it: quoted only where it must be.
+/// `schema.name` as a person would write it: quoted only where it must be. Always one line, without anything that a terminal obeys.
 pub fn shown(schema: &str, name: &str) -> String {
     let plain = |word: &str| {
         let mut bytes = word.bytes();
         let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
         if first && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
             word.to_owned()
+        } else if word.contains(char::is_control) {
+            let escaped = word.chars().map(|character| match character {
+                '\\' => "\\\\".to_owned(),
+                control if control.is_control() => format!("\\{:04X}", u32::from(control)),
+                other => other.to_string(),
+            });
+            format!("U&{}", identifier(&escaped.collect::<String>()))
         } else {
             identifier(word)
         }
@@ -91,6 +98,7 @@ mod tests {
         assert_eq!(literal(r"a\b'"), r" E'a\\b'''");
         assert_eq!(shown("public", "plain_1"), "plain_1");
         assert_eq!(shown("Sales", "Größe"), "\"Sales\".\"Größe\"");
+        assert_eq!(shown("public", "a\n\\\"\u{1b}"), r#"U&"a\000A\\""\001B""#);
         assert_eq!(oid_array([1, 2]), "'{1,2}'::pg_catalog.oid[]");
     }
 

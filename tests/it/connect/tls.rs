@@ -360,3 +360,39 @@ fn versions_can_be_bounded() {
         assert_eq!(version("ssl_min_protocol_version=TLSv1.3"), "TLSv1.3");
     });
 }
+
+/// The program itself: what it is asked for, or an error and no output; never less.
+#[test]
+fn an_export_is_as_encrypted_as_it_was_asked_to_be() {
+    let folder = crate::support::program::Folder::new();
+    let query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let export = |server: &TlsServer, user: &str, rest: &str, code: i32| {
+        let (from, to) = (server.conninfo(user, rest), folder.text("out.jsonl"));
+        crate::support::program::run(["export", "--quiet", "--no-journal", "--force", "--from", &from, "--query", query, "--to", &to])
+            .expect(code);
+        let written = folder.join("out.jsonl").exists().then(|| folder.read("out.jsonl"));
+        std::fs::remove_file(folder.join("out.jsonl")).unwrap_or_default();
+        assert_eq!(folder.names(), [] as [&str; 0]);
+        written
+    };
+    with_server(|server| {
+        server.show("server");
+        let verified = "host=db.example sslmode=verify-full sslrootcert=DIR/root.crt";
+        assert_eq!(export(server, "anybody", verified, 0).unwrap(), "{\"ssl\":true}\n");
+        assert_eq!(export(server, "anybody", "sslmode=require", 0).unwrap(), "{\"ssl\":true}\n");
+        for (user, rest) in [
+            ("anybody", "host=db.example sslmode=verify-ca sslrootcert=DIR/other.crt"),
+            ("anybody", "host=other.example sslmode=verify-full sslrootcert=DIR/root.crt"),
+            // The server would take it without TLS.
+            ("plain", "sslmode=require"),
+            ("scram", "sslmode=disable password=right channel_binding=require"),
+        ] {
+            assert_eq!(export(server, user, rest, 69), None, "{user} {rest}");
+        }
+        server.show("expired");
+        assert_eq!(export(server, "anybody", verified, 69), None);
+        // What `prefer`, the default, means: encrypted where both can, and unverified.
+        assert_eq!(export(server, "anybody", "", 0).unwrap(), "{\"ssl\":true}\n");
+        assert_eq!(export(server, "plain", "", 0).unwrap(), "{\"ssl\":false}\n");
+    });
+}

@@ -1,5 +1,6 @@
 //! `sluicegate export` against a real server.
 
+mod against;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod faults;
@@ -11,9 +12,11 @@ mod plan;
 mod random;
 mod refusals;
 mod resume;
+mod server;
 mod shapes;
 mod sinks;
 mod split;
+mod standby;
 mod types;
 
 use crate::support::cluster::Database;

@@ -2,6 +2,7 @@
 
 use super::assert_same;
 use super::faults::{large, until};
+use super::server::{Closed, gate};
 use crate::support::cluster::{Cluster, Database, Options};
 use crate::support::program::{Folder, export, ran, row_to_json, run, sluicegate};
 use std::io::{Read, Write};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 /// A network between the program and a server, that breaks as it is told.
 pub(super) struct Network {
+    address: &'static str,
     port: u16,
 }
 
@@ -27,7 +29,11 @@ pub(super) struct Faults {
 
 impl Network {
     pub fn to(server: u16, faults: Faults) -> Network {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Network::at("127.0.0.1", server, faults)
+    }
+
+    fn at(address: &'static str, server: u16, faults: Faults) -> Network {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let wire = Arc::new(Wire { through: AtomicU64::new(0), ends: Mutex::default(), faults });
         std::thread::spawn(move || {
@@ -38,13 +44,15 @@ impl Network {
                 std::thread::spawn(move || wire.carry(&client, &server));
             }
         });
-        Network { port }
+        Network { address, port }
     }
 
     pub fn export(&self, database: &Database<'_>, arguments: &str) -> std::process::Command {
         let mut command = sluicegate();
-        let from = format!("host=127.0.0.1 port={} user=postgres dbname={}", self.port, database.name());
-        command.args(["export", "--from", &from]).args(arguments.split_whitespace());
+        let from = format!("host={} port={} user=postgres dbname={}", self.address, self.port, database.name());
+        // What a test says of the connection goes with it.
+        let (arguments, more) = arguments.split_once(" from ").unwrap_or((arguments, ""));
+        command.args(["export", "--from", &format!("{from} {more}")]).args(arguments.split_whitespace());
         command
     }
 }
@@ -100,6 +108,64 @@ fn a_network_that_cuts_all_connections_again_and_again() {
     assert!(ran.stderr.matches("going on under a new snapshot").count() >= 2, "{}", ran.stderr);
     assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
     run(["inspect", &folder.text("out.jsonl.journal"), "audit"]).expect(0);
+}
+
+/// What is sent there vanishes, and nobody is told, until this is dropped.
+struct Vanishing(&'static str);
+
+impl Vanishing {
+    /// `None` where this process may not change routes: only root may.
+    fn begin(address: &'static str) -> Option<Vanishing> {
+        let done = route("add", address).status.success();
+        if !done {
+            eprintln!("skipped: this process may not change routes");
+        }
+        done.then_some(Vanishing(address))
+    }
+}
+
+impl Drop for Vanishing {
+    fn drop(&mut self) {
+        route("del", self.0);
+    }
+}
+
+fn route(what: &str, address: &str) -> std::process::Output {
+    let blackhole = std::process::Command::new("ip").args(["route", what, "blackhole", address, "table", "local"]).output();
+    blackhole.unwrap_or_else(|_| std::process::Output {
+        status: std::os::unix::process::ExitStatusExt::from_raw(1),
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+    })
+}
+
+/// A connection that is gone without a word, in the middle of a range: nobody will ever say so.
+#[test]
+fn a_connection_that_falls_silent_is_noticed() {
+    const ADDRESS: &str = "127.83.19.7";
+    let database = Cluster::shared().fresh_database();
+    large(&database);
+    gate(&database);
+    let network = Network::at(ADDRESS, Cluster::shared().port(), Faults { cut_every: u64::MAX, pause: Duration::ZERO });
+    let folder = Folder::new();
+    let closed = Closed::at(&database, 90_000);
+    let arguments = format!(
+        "--table t --quiet --where gate(id) --to {} from keepalives_idle=1 keepalives_interval=1 keepalives_count=2",
+        folder.text("out.jsonl")
+    );
+    let (told, errors) = (folder.join("told"), std::fs::File::create(folder.join("told")).unwrap());
+    let mut child = network.export(&database, &arguments).stderr(errors).spawn().unwrap();
+    closed.wait();
+    let Some(vanishing) = Vanishing::begin(ADDRESS) else {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return;
+    };
+    until("the loss to be noticed", || std::fs::read_to_string(&told).unwrap().contains("to the server is lost while reading t pages"));
+    drop(closed);
+    drop(vanishing);
+    assert!(child.wait().unwrap().success(), "{}", std::fs::read_to_string(&told).unwrap());
+    assert_same(&folder.read("out.jsonl"), &row_to_json(&database, "t"));
 }
 
 /// A snapshot that was taken while a table was being rewritten sees no row of the new file; and no table is rewritten behind a snapshot

@@ -59,15 +59,17 @@ fn tables_that_do_not_exist_or_may_not_be_read() {
     assert_snapshot!(refused(&database, &["--table", "sales.*"], 78), @"error: no table matches `sales.*` in database [db] (as role postgres)");
     assert_snapshot!(refused(&database, &["--table", "elsewhere.public.orders"], 78), @"error: `elsewhere.public.orders` is in the database elsewhere, and the connection is to [db]");
     assert_snapshot!(refused(&database, &["--table", "\"orders"], 78), @r#"error: `"orders` is no table name or pattern: a quote is never closed"#);
-    assert_snapshot!(refused(&database, &["--table", "orders", "--columns", "id,custmer"], 78), @"error: orders has no column `custmer`; did you mean `customer`?");
+    assert_snapshot!(refused(&database, &["--table", "orders", "--columns", "id,custmer"], 78), @"error: --columns: orders has no column `custmer`; did you mean `customer`?");
     assert_snapshot!(refused(&database, &["--table", "orders", "--columns", "id,,x"], 78), @"error: --columns: a column name is missing");
-    assert_snapshot!(refused(&database, &["--table", "orders", "--where", "customr = 'x'"], 78), @r#"error: cannot use this SQL: column "customr" does not exist; Perhaps you meant to reference the column "orders.customer"."#);
-    assert_snapshot!(refused(&database, &["--table", "orders", "--where", "id = 1) OR (true"], 78), @r#"error: cannot use this SQL: syntax error at or near ")""#);
-    assert_snapshot!(refused(&database, &["--query", "TABLE orders", "--where", "id = 1) OR (true"], 78), @r#"error: cannot use this SQL: syntax error at or near ")""#);
+    assert_snapshot!(refused(&database, &["--table", "orders", "--where", "customr = 'x'"], 78), @r#"error: cannot use --where: column "customr" does not exist; Perhaps you meant to reference the column "orders.customer"."#);
+    assert_snapshot!(refused(&database, &["--table", "orders", "--where", "id = 1) OR (true"], 78), @r#"error: cannot use --where: syntax error at or near ")""#);
+    assert_snapshot!(refused(&database, &["--query", "TABLE orders", "--where", "id = 1) OR (true"], 78), @r#"error: cannot use --where: syntax error at or near ")""#);
+    assert_snapshot!(refused(&database, &["--table", "orders", "--where", "id > 1", "--order-by", "custmer"], 78), @r#"error: cannot use --order-by: column "custmer" does not exist; Perhaps you meant to reference the column "orders.customer"."#);
+    assert_snapshot!(refused(&database, &["--query", "TABLE orders", "--order-by", "id DESC, c9"], 78), @r#"error: cannot use --order-by: column "c9" does not exist"#);
     assert_snapshot!(refused(&database, &["--table", "orders", "--where", " "], 78), @"error: --where: the condition is empty");
-    assert_snapshot!(refused(&database, &["--query", "SELECT 1; DROP TABLE orders"], 78), @"error: cannot use this SQL: cannot insert multiple commands into a prepared statement");
-    assert_snapshot!(refused(&database, &["--query", "SELEC 1"], 78), @r#"error: cannot use this SQL: syntax error at or near "SELEC""#);
-    assert_snapshot!(refused(&database, &["--query", "DELETE FROM orders"], 78), @r#"error: cannot use this SQL: syntax error at or near "FROM""#);
+    assert_snapshot!(refused(&database, &["--query", "SELECT 1; DROP TABLE orders"], 78), @"error: cannot use --query: cannot insert multiple commands into a prepared statement");
+    assert_snapshot!(refused(&database, &["--query", "SELEC 1"], 78), @r#"error: cannot use --query: syntax error at or near "SELEC""#);
+    assert_snapshot!(refused(&database, &["--query", "DELETE FROM orders"], 78), @r#"error: cannot use --query: syntax error at or near "FROM""#);
     assert_snapshot!(refused(&database, &["--table", "*"], 78), @"error: 2 tables go to one output; put {table} into --to, like 'dir/{table}.jsonl'");
 }
 
@@ -152,7 +154,7 @@ fn outputs_that_cannot_be_written() {
     assert_eq!(folder.read("taken.jsonl"), "mine");
     std::os::unix::fs::symlink("elsewhere", folder.join("link.jsonl.partial")).unwrap();
     assert_snapshot!(to(&folder.text("link.jsonl"), 74), @"
-    error: [dir]/link.jsonl.partial is a symbolic link, which is not followed
+    error: [dir]/link.jsonl.partial is a symbolic link, which is not followed; remove it
       because: Too many levels of symbolic links (os error 40)
     ");
     assert_snapshot!(refused(&database, &["--table", "orders", "--table", "customers"], 78), @"error: 2 tables go to one output; put {table} into --to, like 'dir/{table}.jsonl'");

@@ -8,13 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The export of `t`, in small chunks.
-fn command(database: &Database<'_>, folder: &Folder, more: &str) -> Command {
+pub(super) fn command(database: &Database<'_>, folder: &Folder, more: &str) -> Command {
     let to = if more.contains("--to") { String::new() } else { format!("--to {}", folder.text("out.jsonl")) };
     let group = if more.contains("--checkpoint-bytes") { "" } else { "--checkpoint-bytes 1MiB" };
     export(database, &format!("--table t {to} --quiet --chunk-bytes 16KiB {group} {more}"))
 }
 
-fn kill(mut child: Child) -> bool {
+pub(super) fn kill(mut child: Child) -> bool {
     let killed = matches!(child.try_wait(), Ok(None));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -23,7 +23,7 @@ fn kill(mut child: Child) -> bool {
 
 /// Starts the export and kills it (SIGKILL) when its output has so many bytes.
 #[track_caller]
-fn killed_at(database: &Database<'_>, folder: &Folder, bytes: u64, more: &str) {
+pub(super) fn killed_at(database: &Database<'_>, folder: &Folder, bytes: u64, more: &str) {
     let partial = folder.join("out.jsonl.partial");
     let mut child = command(database, folder, &format!("--buffered {more}")).stderr(Stdio::null()).spawn().unwrap();
     super::faults::until("bytes in the output", || {
@@ -33,7 +33,7 @@ fn killed_at(database: &Database<'_>, folder: &Folder, bytes: u64, more: &str) {
     assert!(kill(child));
 }
 
-fn audited(folder: &Folder) {
+pub(super) fn audited(folder: &Folder) {
     let audit = run(["inspect", &folder.text("out.jsonl.journal"), "audit"]).expect(0);
     assert!(audit.text().ends_with("sound\n"), "{}", audit.text());
 }
@@ -73,14 +73,14 @@ fn a_killed_export_goes_on_byte_for_byte() {
 }
 
 /// A table that is small, of which half is exported: the first ranges.
-fn half_done(database: &Database<'_>, more: &str) -> Folder {
+pub(super) fn half_done(database: &Database<'_>, more: &str) -> Folder {
     let folder = Folder::new();
     killed_at(database, &folder, 8 << 20, more);
     folder
 }
 
 #[track_caller]
-fn refused(database: &Database<'_>, folder: &Folder, more: &str) -> String {
+pub(super) fn refused(database: &Database<'_>, folder: &Folder, more: &str) -> String {
     let before = std::fs::read(folder.join("out.jsonl.partial")).unwrap();
     let ran = ran(&mut command(database, folder, more)).expect(78);
     assert!(before == std::fs::read(folder.join("out.jsonl.partial")).unwrap(), "the output was touched");
@@ -88,7 +88,7 @@ fn refused(database: &Database<'_>, folder: &Folder, more: &str) -> String {
 }
 
 /// A number that differs from run to run.
-fn without_numbers(text: &str) -> String {
+pub(super) fn without_numbers(text: &str) -> String {
     let mut shown = String::new();
     for character in text.chars() {
         match character {

@@ -78,12 +78,32 @@ impl Cluster {
     /// # Panics
     /// If there is no Postgres here, or it does not start: with what it said.
     pub fn start(options: &Options<'_>) -> Cluster {
+        let initdb = |dir: &Path, command: &mut Command| {
+            command.arg(program("initdb")).arg("-D").arg(dir.join("data"));
+            command.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        };
+        Cluster::make(options, initdb)
+    }
+
+    /// A physical clone of this cluster, with a server of its own: a standby that follows this one. About two seconds.
+    ///
+    /// # Panics
+    /// If it cannot be made, or does not start.
+    pub fn standby(&self, conf: &[&str]) -> Cluster {
+        let backup = |dir: &Path, command: &mut Command| {
+            command.arg(program("pg_basebackup")).arg("-D").arg(dir.join("data"));
+            command.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-d", &self.socket_conninfo()]);
+        };
+        Cluster::make(&Options { conf, ..Options::default() }, backup)
+    }
+
+    /// `init` adds the command that makes the data directory.
+    fn make(options: &Options<'_>, init: impl FnOnce(&Path, &mut Command)) -> Cluster {
         let dir = tempfile::Builder::new().prefix("sluicegate-pg").tempdir().expect("no directory for a cluster").keep();
         give_away(&dir);
         let mut supervisor = unprivileged("sh");
         supervisor.args(["-c", SUPERVISOR, "supervisor"]).arg(program("postgres")).arg(&dir);
-        supervisor.arg(program("initdb")).arg("-D").arg(dir.join("data"));
-        supervisor.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        init(&dir, &mut supervisor);
         supervisor.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // From here on the directory is taken care of.
         let supervisor = Mutex::new(supervisor.spawn().expect("no shell"));
@@ -107,13 +127,13 @@ impl Cluster {
         give_away(&self.dir.join("socket"));
         self.command("init");
         self.wait("make a cluster", || self.dir.join("made").exists() || self.dir.join("not-made").exists());
-        assert!(self.dir.join("made").exists(), "initdb:\n{}", self.log());
+        assert!(self.dir.join("made").exists(), "{}", self.log());
         let mut conf = vec![
             "listen_addresses = '127.0.0.1'".to_owned(),
             format!("unix_socket_directories = '{}'", self.dir.join("socket").display()),
             "include = 'port.conf'".to_owned(),
             "fsync = off\nsynchronous_commit = off\nfull_page_writes = off".to_owned(),
-            "shared_buffers = '32MB'\nmax_wal_size = '1GB'\nautovacuum = off".to_owned(),
+            "shared_buffers = '32MB'\nmax_wal_size = '1GB'\nautovacuum = off\nmax_prepared_transactions = 5".to_owned(),
         ];
         if let Some(files) = options.tls {
             self.copy_tls(files);
@@ -126,7 +146,7 @@ impl Cluster {
         self.write("data/postgresql.conf", &(conf.join("\n") + "\n"));
         let everybody = ["local all all trust", "host all all 127.0.0.1/32 trust"];
         let hba = if options.hba.is_empty() { &everybody[..] } else { options.hba };
-        self.write("data/pg_hba.conf", &format!("local all postgres trust\n{}\n", hba.join("\n")));
+        self.write("data/pg_hba.conf", &format!("local all,replication postgres trust\n{}\n", hba.join("\n")));
     }
 
     /// Over TCP, as superuser, to the database `postgres`.
@@ -198,6 +218,24 @@ impl Cluster {
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.psql(&format!("CREATE DATABASE {name} {options}"));
         Database { cluster: self, name }
+    }
+
+    /// A database that is there, as on a standby.
+    pub fn database(&self, name: &str) -> Database<'_> {
+        Database { cluster: self, name: name.to_owned() }
+    }
+
+    /// Waits until this standby has replayed everything that `primary` has written.
+    pub fn catch_up_with(&self, primary: &Cluster) {
+        let written = primary.psql("SELECT pg_current_wal_insert_lsn()");
+        self.wait("catch up", || self.psql(&format!("SELECT pg_last_wal_replay_lsn() >= '{written}'")) == "t");
+    }
+
+    /// Has this standby stop replaying, and says where it stands then.
+    pub fn stand_still(&self) -> String {
+        self.psql("SELECT pg_wal_replay_pause()");
+        self.wait("pause", || self.psql("SELECT pg_get_wal_replay_pause_state()") == "paused");
+        self.psql("SELECT pg_last_wal_replay_lsn()")
     }
 
     /// Stops the server, ending all connections; the directory stays.

