@@ -12,6 +12,8 @@ use sluicegate::ChunkId;
 use sluicegate::fsm::{
     Class, CompileOptions, Definition, Effects, Event, EventData, Instance, Machine, Status, check, check_text, compile, simulate,
 };
+use sluicegate::pipeline::document::Document;
+use sluicegate::pipeline::{Pipeline, Syntax, overrides};
 use sluicegate::source::postgres::{ConnInfo, Message, NamePattern, Surroundings, copy_run, frame, identifier, identifier_list};
 use std::path::PathBuf;
 
@@ -97,6 +99,31 @@ fn connection(text: &str, file: &str) {
         match ConnInfo::parse_in(&text, &around) {
             Ok(info) => drop(format!("{info} {info:?}")),
             Err(error) => drop(format!("{error} {error:?}")),
+        }
+    }
+}
+
+/// A pipeline file in each syntax, and behind a zero byte settings from outside, `PATH=VALUE` a line.
+pub fn pipeline(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (text, settings) = text.split_once('\0').unwrap_or((text, ""));
+    for syntax in [Syntax::Yaml, Syntax::Toml, Syntax::Json] {
+        let mut document = match Document::parse(text, syntax) {
+            Ok(document) => document,
+            Err(problem) => {
+                assert!(!problem.to_string().is_empty());
+                continue;
+            }
+        };
+        let variable = |name: &str| (name.len() % 2 == 0).then(|| "}: ${X:-y}\n- [".to_owned());
+        if let Err(problems) = overrides::interpolate(&mut document, &variable) {
+            assert!(!problems.is_empty(), "refused without a reason");
+        }
+        for (path, value) in settings.lines().filter_map(|line| line.split_once('=')) {
+            let _ = overrides::set(&mut document.value, path, value);
+        }
+        if let Err(problems) = Pipeline::of(document) {
+            assert!(!problems.to_string().is_empty(), "refused without a reason");
         }
     }
 }

@@ -335,7 +335,7 @@ impl<'a> Job<'a> {
     fn export(&self, session: &Session, table: &Table, mixed: bool, done: &mut u64) -> Result<RunReport, Failure> {
         let Table { export, target, begin, .. } = table;
         let limits = match begin {
-            Begin::GoOn(earlier) => job::resume::limits(earlier),
+            Begin::GoOn(earlier) => job::resume::limits(&earlier.run),
             _ => self.settings.limits,
         };
         let settings = Settings { limits, compression: self.compression(target), ..self.settings.clone() };

@@ -190,7 +190,7 @@ impl<'a> Job<'a> {
 
     fn go(&self, outputs: &Outputs, begin: &Begin) -> Result<RunReport, Failure> {
         let limits = match begin {
-            Begin::GoOn(earlier) => resume::limits(earlier),
+            Begin::GoOn(earlier) => resume::limits(&earlier.run),
             _ => self.plan.limits(),
         };
         let mut source = self.plan.source_with(limits);

@@ -57,6 +57,9 @@ const MORSELS: &[&[u8]] = &[
     b"always",
     b"$context",
     b"service=",
+    b"${A:-",
+    b"- {",
+    b"sink.path=",
 ];
 
 /// One of the corpus, changed in one to eight places.
@@ -127,6 +130,11 @@ fn no_file_taken_for_a_journal_makes_it_panic() {
 #[test]
 fn no_words_make_it_panic() {
     bounded("words", targets::words, 3000);
+}
+
+#[test]
+fn no_pipeline_file_makes_it_panic() {
+    bounded("pipeline", targets::pipeline, 3000);
 }
 
 #[test]

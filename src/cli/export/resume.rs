@@ -159,18 +159,14 @@ pub fn heap_files(cut: &Value) -> Value {
 }
 
 /// Everything that decides what the output looks like, and is not as it was.
-fn differences<'s>(
-    job: &Job<'_>,
-    session: &'s Session,
-    export: &Export,
-    target: &Target,
-) -> impl FnOnce(&Earlier) -> Vec<String> + use<'s> {
+fn differences(job: &Job<'_>, session: &Session, export: &Export, target: &Target) -> impl FnOnce(&Earlier) -> Vec<String> + use<> {
+    let server = session.server().clone();
     let settings = job.output_settings(export, target);
     let is_by_key = export.is_by_key();
     let (target, heaps) = (target.to_string(), heap_files(&json!(export.cut)));
     move |earlier| {
         let mut found = Vec::new();
-        compare_servers(&earlier.run.source["facts"], session.server(), is_by_key, &mut found);
+        compare_servers(&earlier.run.source["facts"], &server, is_by_key, &mut found);
         // The directory may have another name by now, but another file is another export's.
         let name = |target: &str| json!(Path::new(target).file_name().map(|name| name.to_string_lossy().into_owned()));
         compare("target", &name(&earlier.run.target), &name(&target), &mut found);

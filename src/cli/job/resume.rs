@@ -94,13 +94,8 @@ pub fn look(
 /// Invocations by which a chunk's rows get into a file.
 const WRITERS: [&str; 2] = ["sink", "deadLetter"];
 
-/// How chunks were cut then, which is how they have to be cut now.
-pub fn limits(earlier: &Earlier) -> ChunkLimits {
-    chunk_limits(&earlier.run)
-}
-
-/// How a run has cut chunks.
-pub fn chunk_limits(run: &RunRow) -> ChunkLimits {
+/// How a run has cut chunks, which is how who goes on with it has to cut them.
+pub fn limits(run: &RunRow) -> ChunkLimits {
     let chunk = &run.settings["chunk"];
     let bytes = chunk["bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
     ChunkLimits { bytes, rows: chunk["rows"].as_u64().unwrap_or(u64::MAX) }

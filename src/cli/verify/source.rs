@@ -3,7 +3,7 @@
 use super::super::args::VerifyArgs;
 use super::super::exit::Failure;
 use super::super::export::{compare_servers, heap_files};
-use super::super::job::resume::{chunk_limits, compare};
+use super::super::job::resume::{compare, limits};
 use super::super::values::show_count;
 use crate::batch::Batch;
 use crate::budget::{Budget, MemoryBand};
@@ -131,7 +131,7 @@ pub fn compare_with(args: &VerifyArgs, reader: &Reader, run: &RunRow) -> Result<
     if export.is_by_key() {
         session.release()?;
     }
-    let mut settings = Settings { limits: chunk_limits(run), ..Settings::default() };
+    let mut settings = Settings { limits: limits(run), ..Settings::default() };
     settings.connections = args.connections.map_or(settings.connections, usize::from);
     let read: HashSet<u32> = reader.ranges_read()?.into_iter().collect();
     let unread = export.ranges.iter().map(|range| range.number).filter(|range| !read.contains(range)).collect::<Vec<_>>();
