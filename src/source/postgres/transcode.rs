@@ -228,3 +228,29 @@ impl Handler<Batch> for Transcoder {
         Ok(Done::with(Batch::encoded(lines, self.compression, kept)).rejecting(rejected))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server sends each row in a message of its own. What is not so is set aside whole, with nothing of it in the output.
+    #[test]
+    fn a_message_is_one_row_and_no_more() {
+        let fields = ["a", "b"].map(|name| Field { name: name.into(), kind: Kind::Text });
+        let transcoder = Transcoder::of_any(&fields, None, Compression::None, 1 << 10, 1);
+        let mut messages = Vec::new();
+        for row in ["1\tx\n", "2\ty\n3\tz\n", "4\tx\n\n", "5\tx", "6\n", "7\tx\n"] {
+            push_row(row.as_bytes(), &mut messages);
+        }
+        let (output, rejected) = transcoder.encode(&Buffer::copy_of(&messages, PADDING));
+        assert_eq!(std::str::from_utf8(output.bytes()).unwrap(), "{\"a\":\"1\",\"b\":\"x\"}\n{\"a\":\"7\",\"b\":\"x\"}\n");
+        let reasons: Vec<String> = rejected.iter().map(|rejected| format!("{}: {}", rejected.row, rejected.reason)).collect();
+        insta::assert_snapshot!(reasons.join("\n"), @"
+        1: there is more in the message than one row
+        2: there is more in the message than one row
+        3: the row does not end where its message does
+        4: the row ends after 1 fields
+        ");
+        assert_eq!(&*rejected[0].raw, b"2\ty\n3\tz");
+    }
+}

@@ -105,7 +105,7 @@ fn a_plan_says_what_is_at_the_target() {
     let complete = at_target(&plan(&words));
     assert!(complete.contains("complete (50,000 rows, 20"), "{complete}");
     std::fs::remove_file(folder.join("out.jsonl.journal")).unwrap();
-    assert_snapshot!(at_target(&plan(&words)), @"  at target  [dir]/out.jsonl exists; give another --to, or --force to replace it");
+    assert_snapshot!(at_target(&plan(&words)), @"  at target  [dir]/out.jsonl exists; give another output, or --force to replace it");
     let json = ran(&mut export(&database, &format!("{words} --report json --dry-run"))).expect(0);
     let json: serde_json::Value = serde_json::from_str(json.text()).unwrap();
     assert_eq!(
