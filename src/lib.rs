@@ -72,8 +72,7 @@
 //! | `async` (default) | `Orchestrator::run_async`: a run as a future |
 //! | `journal` | `journal::sqlite`: every transition as a row in an SQLite file, which can be queried and audited |
 //! | `postgres` | `source::postgres` and `export`: tables and queries to JSON lines |
-//! | `files` | `source::file` and `processor::rows`: files of JSON lines, CSV and text, and what is done with their rows |
-//! | `pipeline` | `pipeline`: runs as a YAML, TOML or JSON file describes them; brings `files` |
+//! | `pipeline` | `pipeline`, `source::file`, `processor::rows`: runs over files of JSON lines, CSV and text, as a YAML, TOML or JSON file describes them |
 //! | `compression` | gzip and zstd, in and out |
 //!
 //! # Where to go next
@@ -85,7 +84,7 @@
 //! - [`source`], [`processor`], [`sink`], [`journal`]: the traits to implement, and what is there already.
 //! - `examples/` in the repository: programs to copy from, numbered by what one learns.
 
-#[cfg(any(feature = "files", feature = "postgres"))]
+#[cfg(any(feature = "pipeline", feature = "postgres"))]
 pub mod batch;
 pub mod budget;
 mod cgroup;

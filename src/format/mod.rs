@@ -2,25 +2,25 @@
 
 #[cfg(feature = "postgres")]
 mod charset;
-#[cfg(any(feature = "files", feature = "postgres"))]
+#[cfg(any(feature = "pipeline", feature = "postgres"))]
 mod compress;
 pub mod copy_text;
-#[cfg(feature = "files")]
+#[cfg(feature = "pipeline")]
 pub mod csv;
-#[cfg(feature = "files")]
+#[cfg(feature = "pipeline")]
 pub mod json_lines;
 mod json_text;
 mod output;
-#[cfg(any(feature = "files", feature = "postgres"))]
+#[cfg(any(feature = "pipeline", feature = "postgres"))]
 mod records;
-#[cfg(feature = "files")]
+#[cfg(feature = "pipeline")]
 pub mod text_lines;
 
 #[cfg(feature = "postgres")]
 pub use charset::{Charset, UnknownCharset};
-#[cfg(any(feature = "files", feature = "postgres"))]
+#[cfg(any(feature = "pipeline", feature = "postgres"))]
 pub use compress::Compression;
 pub use copy_text::PADDING;
 pub use output::Output;
-#[cfg(any(feature = "files", feature = "postgres"))]
+#[cfg(any(feature = "pipeline", feature = "postgres"))]
 pub use records::{Records, Scan};

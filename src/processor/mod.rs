@@ -1,6 +1,6 @@
 //! Handlers: the code behind an invocation of the machine.
 
-#[cfg(feature = "files")]
+#[cfg(feature = "pipeline")]
 pub mod rows;
 
 use crate::chunk::ChunkId;

@@ -1,6 +1,6 @@
 //! Where chunks go.
 
-#[cfg(all(unix, any(feature = "files", feature = "postgres")))]
+#[cfg(all(unix, any(feature = "pipeline", feature = "postgres")))]
 mod batch;
 #[cfg(unix)]
 mod dead_letter;

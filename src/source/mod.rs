@@ -1,7 +1,7 @@
 //! Where chunks come from.
 
 mod feed;
-#[cfg(all(feature = "files", unix))]
+#[cfg(all(feature = "pipeline", unix))]
 pub mod file;
 mod items;
 #[cfg(feature = "postgres")]

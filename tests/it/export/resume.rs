@@ -163,6 +163,21 @@ fn another_export_is_not_gone_on_with() {
 }
 
 #[test]
+fn another_query_is_not_gone_on_with() {
+    let database = database();
+    let folder = Folder::new();
+    let query = |sql: &str| {
+        let mut command = export(&database, &format!("--to {}", folder.text("out.jsonl")));
+        command.args(["--query", sql]);
+        ran(&mut command)
+    };
+    query("SELECT id FROM t WHERE id < 9").expect(0);
+    let says = query("SELECT id FROM t WHERE id < 10").expect(78).stderr;
+    assert_snapshot!(shown(&says, &folder, &database), @r"");
+    assert!(query("SELECT id FROM t WHERE id < 9").expect(0).stderr.contains("already complete"));
+}
+
+#[test]
 fn output_that_somebody_touched_is_not_gone_on_with() {
     let database = database();
     let folder = half_done(&database, "");
