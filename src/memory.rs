@@ -7,6 +7,7 @@ use memmap2::MmapMut;
 use parking_lot::Mutex;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
+#[cfg(any(feature = "files", feature = "postgres"))]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Zeroed pages.
@@ -137,20 +138,24 @@ impl Pool {
 }
 
 /// A chunk above this size, whatever was asked for, is one giant row.
+#[cfg(any(feature = "files", feature = "postgres"))]
 const GIANT_CHUNK: usize = 4 << 20;
 
 /// How much larger rows get on their way to the sink: what a chunk must be given room for before it is read.
+#[cfg(any(feature = "files", feature = "postgres"))]
 pub(crate) struct Expansion {
     /// Output bytes for 16 input bytes.
     sixteenths: AtomicUsize,
 }
 
+#[cfg(any(feature = "files", feature = "postgres"))]
 impl Default for Expansion {
     fn default() -> Expansion {
         Expansion { sixteenths: AtomicUsize::new(48) }
     }
 }
 
+#[cfg(any(feature = "files", feature = "postgres"))]
 impl Expansion {
     /// Room for the output of `input` bytes. A giant row gets little at first: it probably is one long text, and more can be had.
     pub(crate) fn room(&self, input: usize) -> usize {
