@@ -115,7 +115,7 @@ pub fn pipeline(data: &[u8]) {
                 continue;
             }
         };
-        let variable = |name: &str| (name.len() % 2 == 0).then(|| "}: ${X:-y}\n- [".to_owned());
+        let variable = |name: &str| name.len().is_multiple_of(2).then(|| "}: ${X:-y}\n- [".to_owned());
         if let Err(problems) = overrides::interpolate(&mut document, &variable) {
             assert!(!problems.is_empty(), "refused without a reason");
         }
