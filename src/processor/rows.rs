@@ -15,6 +15,7 @@ use std::str::from_utf8;
 use std::sync::Arc;
 
 /// Buffers are kept for the next chunk if they are no larger than so many times the chunk.
+#[cfg(feature = "pipeline")]
 const KEPT_EXPANSION: usize = 4;
 
 /// What rows are written in, as they come.
@@ -182,6 +183,7 @@ struct Made {
 
 impl RowTranscoder {
     /// From `reader` through `steps` to `writer`, and packed. `workers` run it at the same time, on chunks of about `chunk_bytes`.
+    #[cfg(feature = "pipeline")]
     pub(crate) fn new(
         (reader, steps, writer): (RowReader, Vec<RowStep>, RowsOut),
         compression: Compression,

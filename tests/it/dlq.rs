@@ -207,7 +207,7 @@ fn what_is_dropped_is_what_was_named() {
     for name in ["out.jsonl.dead.jsonl", "archive.jsonl"] {
         assert_eq!(std::fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777, 0o640, "{name}");
     }
-    assert_snapshot!(refused(dlq(&folder, "drop FILE 1 --to DIR/archive.jsonl"), 78, &folder), @"error: [dir]/archive.jsonl exists; give another --to, or --force to replace it");
+    assert_snapshot!(refused(dlq(&folder, "drop FILE 1 --to DIR/archive.jsonl"), 78, &folder), @"error: [dir]/archive.jsonl exists; give another output, or --force to replace it");
     assert_eq!(dlq(&folder, "drop FILE --replayed --yes").expect(0).text(), "nothing to drop: no record is meant\n");
     assert_eq!(folder.names(), ["archive.jsonl", "out.jsonl", "out.jsonl.dead.jsonl", "out.jsonl.journal"]);
 }

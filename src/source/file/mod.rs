@@ -103,6 +103,7 @@ impl FileSource {
         }
     }
 
+    #[cfg(feature = "pipeline")]
     pub(crate) fn expansion(&self) -> Arc<Expansion> {
         self.expansion.clone()
     }

@@ -1,6 +1,7 @@
 //! Input that is not what it should be: a clear error, or a dead letter with its place; nothing lost, nothing unbounded.
 
 use super::{command, dead, folder, made, ran, run};
+use crate::support::program::sluicegate;
 use insta::assert_snapshot;
 use std::io::Write;
 
@@ -38,6 +39,26 @@ fn data_of_another_kind_than_its_name_is_refused() {
     assert_snapshot!(told, @"error: two columns of in.csv are called `a`; `source.columns` gives them names");
     let (_, told, _) = made(("in.csv", b"a,b\n1,2\n"), "out.jsonl", &["source.types={aa: number}"]);
     assert_snapshot!(told, @"error: source.types: in.csv has no column `aa`; did you mean `a`?");
+}
+
+/// In the dead letter a row is as it came, whoever refused it; and a replay, which knows rows of an export only, says so.
+#[test]
+fn rows_that_are_set_aside_are_as_they_came_and_cannot_be_replayed() {
+    let folder = folder("in.csv", "out.txt");
+    std::fs::write(folder.join("in.csv"), "id,line\n1,one\n2,\"a\nb\"\n3\n").unwrap();
+    run(&folder, &[]).expect(3);
+    let records: Vec<serde_json::Value> =
+        folder.read("out.txt.dead.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let known: Vec<_> = records.iter().map(|record| (record["form"].as_str().unwrap(), record["raw"].as_str().unwrap())).collect();
+    assert_eq!(known, [("csv", "2,\"a\nb\""), ("csv", "3")]);
+    assert_eq!(folder.read("out.txt"), "one\n");
+    let dlq = |words: &[&str]| ran(sluicegate().current_dir(folder.path()).args(["dlq"]).args(words));
+    assert!(dlq(&["list", "out.txt.dead.jsonl"]).expect(0).text().contains("1 fields instead of 2"));
+    let refused = dlq(&["replay", "out.txt.dead.jsonl", "--all", "--to", "again.jsonl"]).expect(78);
+    assert_snapshot!(refused.stderr, @"
+    error: out.txt.journal is the journal of a pipeline, and only rows of an export can be replayed
+    Put what is to be mended into a file, and run the pipeline on that.
+    ");
 }
 
 #[test]
