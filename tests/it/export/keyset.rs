@@ -143,7 +143,7 @@ fn keys_of_every_kind_make_ranges() {
         });
         format!("INSERT INTO t ({}) VALUES ({}) ON CONFLICT DO NOTHING;", names.join(", "), values.collect::<Vec<_>>().join(", "))
     };
-    let lines: Vec<String> = (0..900).map(|_| line()).collect();
+    let lines: Vec<String> = (0..1600).map(|_| line()).collect();
     let database = Cluster::shared().fresh_database();
     let defined: Vec<String> = columns.iter().map(|(name, kind, _)| format!("{name} {kind} NOT NULL")).collect();
     // A page for each row, so that few rows are several ranges.
@@ -176,7 +176,9 @@ fn keys_of_every_kind_make_ranges() {
         };
         assert_same(&folder.read("out.jsonl"), &in_order(&database, &list, order.replace("to_json", "t.to_json").as_str()));
         let ranges: i64 = journal(&folder).query_row("SELECT count(*) FROM ranges", [], |row| row.get(0)).unwrap();
-        assert!(ranges >= 2, "{key}: {ranges} ranges");
+        // How many rows there are is a matter of chance: equal keys are left out.
+        let rows = folder.read("out.jsonl").lines().count();
+        assert!(ranges >= 2 || rows < 700, "{key}: {ranges} ranges of {rows} rows");
     }
 }
 

@@ -173,7 +173,11 @@ fn another_query_is_not_gone_on_with() {
     };
     query("SELECT id FROM t WHERE id < 9").expect(0);
     let says = query("SELECT id FROM t WHERE id < 10").expect(78).stderr;
-    assert_snapshot!(shown(&says, &folder, &database), @r"");
+    assert_snapshot!(shown(&says, &folder, &database), @r#"
+    error: [dir]/out.jsonl.journal is the journal of another export, or of a table that is another by now:
+      identity.query: was "SELECT id FROM t WHERE id < 9", is "SELECT id FROM t WHERE id < 10"
+    Ask for the same again to go on with it, or start over with --fresh.
+    "#);
     assert!(query("SELECT id FROM t WHERE id < 9").expect(0).stderr.contains("already complete"));
 }
 

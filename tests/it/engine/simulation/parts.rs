@@ -141,11 +141,17 @@ pub fn handler(stage: &Arc<Stage>, what: u64) -> impl Fn(&Work<Rows>) -> Result<
 
 /// Rows that were written, a delivery each, as in a file: what was not flushed may be gone.
 #[derive(Clone, Default)]
-pub struct Output(Arc<Mutex<Vec<Rows>>>);
+pub struct Output(Arc<Mutex<Vec<Rows>>>, Arc<Mutex<HashSet<u32>>>);
 
 impl Output {
     pub fn rows(&self) -> Rows {
         self.0.lock().concat()
+    }
+
+    /// Rows of chunks that were given up when time was over for one of their handlers. On a busy machine time moved by hand may overtake a
+    /// thread that has only just taken its chunk.
+    pub fn overtaken(&self) -> HashSet<u32> {
+        self.1.lock().clone()
     }
 
     pub fn truncate(&self, length: u64) {
@@ -191,6 +197,9 @@ impl Sink<Rows> for Ends {
         let mut rows: Rows = delivery.rejected.iter().map(|rejected| rejected.row as u32).collect();
         if delivery.whole {
             rows.extend(delivery.payload.iter());
+        }
+        if delivery.errors.iter().any(|error| error.kind == HandlerError::TIMEOUT) {
+            self.output.1.lock().extend(&rows);
         }
         let mut output = self.output.0.lock();
         output.push(rows);
