@@ -64,7 +64,7 @@ impl FileSource {
     }
 
     /// Leaves out what earlier runs have done: `finished` ranges are not read, and chunks in `ended`, which had so many rows and bytes
-    /// and this digest ([`Payload::digest`](crate::Payload::digest) of what was read), are read and not given again.
+    /// and this digest ([`Payload::digest`] of what was read), are read and not given again.
     #[must_use]
     pub fn without(mut self, finished: impl IntoIterator<Item = u32>, ended: HashMap<ChunkId, Seen>) -> FileSource {
         self.finished = finished.into_iter().collect();
