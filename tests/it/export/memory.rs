@@ -59,11 +59,12 @@ fn many_rows_need_no_more_than_few() {
             "i AS id, i % 7 AS kind, round(i / 7.0, 4) AS amount, md5(i::text) AS note, now() AS at, 'a text of some length ' || i AS text";
         database.psql(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT {columns} FROM generate_series(1, {rows}) i"));
     };
-    table(100_000);
+    // Enough to fill the limit, or chance decides how much of it was ever used.
+    table(250_000);
     let few = peak_of(&database, 32 << 20, "");
-    table(600_000);
+    table(750_000);
     let many = peak_of(&database, 32 << 20, "");
-    assert!(many <= few + (12 << 20), "{} MiB for few rows, {} MiB for many", few >> 20, many >> 20);
+    assert!(many <= few + (16 << 20), "{} MiB for few rows, {} MiB for many", few >> 20, many >> 20);
     peak_of(&database, 32 << 20, "--compress gzip:1");
     peak_of(&database, 32 << 20, "--connections 4 --workers 4");
     peak_of(&database, 16 << 20, "--connections 2 --workers 2 --chunk-bytes 64KiB");
