@@ -120,6 +120,16 @@ impl Shape {
         }
     }
 
+    /// An export that crashed when it came by `place` for so many times; for fewer if it did not come by as often, which depends on the
+    /// moment.
+    fn begun(&self, place: &str, times: u64) -> (Folder, Folder) {
+        let crashed = |times| {
+            let (folder, disk) = (Folder::new(), Folder::new());
+            self.crashes(folder.path(), disk.path(), &format!("{place}:{times}")).then_some((folder, disk))
+        };
+        (1..=times).rev().find_map(crashed).expect("it comes by")
+    }
+
     /// Whether it crashed: how often some places are reached depends on the moment, and a run may come to its end before.
     fn crashes(&self, folder: &Path, disk: &Path, place: &str) -> bool {
         let mut command = self.command(folder);
@@ -298,14 +308,13 @@ fn crashes_while_going_on_cost_nothing() {
     let mut count = 0;
     let anew = Shape { more: "--connections 2 --workers 2 --fresh", ..PLAIN };
     let runs = [
-        ("output.sync.after:5", PLAIN, PLAIN),
-        ("output.rename.after:1", PLAIN, PLAIN),
-        ("output.sync.after:8", PLAIN, anew),
-        ("output.sync.after:20", BY_KEY, BY_KEY),
+        (("output.sync.after", 5), PLAIN, PLAIN),
+        (("output.rename.after", 1), PLAIN, PLAIN),
+        (("output.sync.after", 8), PLAIN, anew),
+        (("output.sync.after", 12), BY_KEY, BY_KEY),
     ];
-    for (first, begins, shape) in runs {
-        let (begun, disk) = (Folder::new(), Folder::new());
-        assert!(begins.crashes(begun.path(), disk.path(), first));
+    for ((first, times), begins, shape) in runs {
+        let (begun, disk) = begins.begun(first, times);
         let (whole, log) = (power::copy(begun.path()).0, Folder::new());
         ran(shape.command(whole.path()).env("SLUICEGATE_STEPS", log.join("steps"))).expect(3);
         let places = places(&log.read("steps"));
