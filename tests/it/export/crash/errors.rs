@@ -56,8 +56,7 @@ fn fail(folder: &Folder, step: &str, how: &str, expected: &Written, tally: &Tall
 fn a_step_that_fails_costs_nothing() {
     let (expected, _) = PLAIN.undisturbed();
     let tally = Tally::default();
-    let begun = Folder::new();
-    assert!(PLAIN.crashes(begun.path(), Folder::new().path(), "output.sync.after:5"));
+    let (begun, _disk) = PLAIN.begun("output.sync.after", 5);
     let of_a_new_run = steps(&PLAIN, &Folder::new());
     let of_a_run_that_goes_on = steps(&PLAIN, &power::copy(begun.path()).0);
     let mut cases = Vec::new();
