@@ -314,7 +314,7 @@ fn crashes_while_going_on_cost_nothing() {
         (("output.sync.after", 12), BY_KEY, BY_KEY),
     ];
     for ((first, times), begins, shape) in runs {
-        let (begun, disk) = begins.begun(first, times);
+        let (begun, _disk) = begins.begun(first, times);
         let (whole, log) = (power::copy(begun.path()).0, Folder::new());
         ran(shape.command(whole.path()).env("SLUICEGATE_STEPS", log.join("steps"))).expect(3);
         let places = places(&log.read("steps"));
