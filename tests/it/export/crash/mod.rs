@@ -303,7 +303,6 @@ fn crashes_in_other_shapes_cost_nothing() {
 #[test]
 fn crashes_while_going_on_cost_nothing() {
     let random = Random::seeded("crashes_while_going_on_cost_nothing");
-    let (expected, _) = PLAIN.undisturbed();
     let tally = Tally::default();
     let mut count = 0;
     let anew = Shape { more: "--connections 2 --workers 2 --fresh", ..PLAIN };
@@ -314,6 +313,7 @@ fn crashes_while_going_on_cost_nothing() {
         (("output.sync.after", 12), BY_KEY, BY_KEY),
     ];
     for ((first, times), begins, shape) in runs {
+        let (expected, _) = begins.undisturbed();
         let (begun, _disk) = begins.begun(first, times);
         let (whole, log) = (power::copy(begun.path()).0, Folder::new());
         ran(shape.command(whole.path()).env("SLUICEGATE_STEPS", log.join("steps"))).expect(3);
