@@ -16,7 +16,16 @@
 //! # Ok::<(), sluicegate::fsm::Report>(())
 //! ```
 
-use crate::fsm::Definition;
+use crate::fsm::{Definition, Role, Use, Vocabulary};
+
+/// What the lifecycle of an export or a pipeline may invoke: `validate` and `transform`, and behind them `sink` and `deadLetter`.
+pub fn vocabulary() -> Vocabulary {
+    Vocabulary::closed()
+        .handler("validate", Use::Optional, Role::Payload)
+        .handler("transform", Use::Required, Role::Payload)
+        .handler("sink", Use::Required, Role::Ordered)
+        .handler("deadLetter", Use::Optional, Role::Ordered)
+}
 
 /// The default lifecycle, as JSON.
 pub const CHUNK: &str = include_str!("../fsm-definitions/chunk.json");

@@ -24,7 +24,7 @@
 use crate::batch::Batch;
 use crate::definitions;
 use crate::engine::Orchestrator;
-use crate::fsm::{Definition, Role, Use, Vocabulary};
+use crate::fsm::Definition;
 use crate::sink::FileSink;
 use crate::source::postgres::{ChunkLimits, Compression, CopySource, Export, Field, Foreign, ReplaySource, Session, Transcoder, Validator};
 use std::sync::Arc;
@@ -76,15 +76,8 @@ impl Settings {
     }
 }
 
-/// What a definition for exports may invoke: `validate` and `transform`, which [`orchestrator`] registers, and `sink` and `deadLetter`,
-/// which its caller does.
-pub fn vocabulary() -> Vocabulary {
-    Vocabulary::closed()
-        .handler("validate", Use::Optional, Role::Payload)
-        .handler("transform", Use::Required, Role::Payload)
-        .handler("sink", Use::Required, Role::Ordered)
-        .handler("deadLetter", Use::Optional, Role::Ordered)
-}
+/// `validate` and `transform` are what [`orchestrator`] registers, `sink` and `deadLetter` what its caller does.
+pub use crate::definitions::vocabulary;
 
 /// A run that reads `export` under the session's snapshot and makes JSON lines of it. It lacks its [`sink`](Orchestrator::sink), called
 /// `sink`, and its [`dead_letter`](Orchestrator::dead_letter), called `deadLetter`, which take [`Batch`]es; an export with several parts

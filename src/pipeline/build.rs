@@ -10,7 +10,7 @@ use crate::format::csv::{self, Kind, RowEncoder, RowWriter};
 use crate::format::json_lines::RawRow;
 use crate::format::text_lines::LineEncoder;
 use crate::format::{Compression, Records};
-use crate::fsm::{Definition, Role, Use, Vocabulary};
+use crate::fsm::Definition;
 use crate::processor::rows::{RowReader, RowStep, RowTranscoder, RowValidator, RowsOut};
 use crate::sink::FileSink;
 use crate::source::ChunkLimits;
@@ -48,15 +48,6 @@ enum Format {
     JsonLines,
     Csv(u8),
     Text,
-}
-
-/// What a definition for pipelines may invoke.
-pub fn vocabulary() -> Vocabulary {
-    Vocabulary::closed()
-        .handler("validate", Use::Optional, Role::Payload)
-        .handler("transform", Use::Required, Role::Payload)
-        .handler("sink", Use::Required, Role::Ordered)
-        .handler("deadLetter", Use::Optional, Role::Ordered)
 }
 
 impl Pipeline {
@@ -102,7 +93,7 @@ impl Pipeline {
         }
     }
 
-    /// With another lifecycle than the built-in one. Must know the names in [`vocabulary`].
+    /// With another lifecycle than the built-in one. Must know the names in [`definitions::vocabulary`].
     #[must_use]
     pub fn with_definition(self, definition: Definition) -> Pipeline {
         Pipeline { definition, ..self }

@@ -24,7 +24,8 @@ pub mod model;
 pub mod overrides;
 pub mod vocabulary;
 
-pub use build::{Pipeline, Plan, vocabulary as handler_vocabulary};
+pub use crate::definitions::vocabulary as handler_vocabulary;
+pub use build::{Pipeline, Plan};
 pub use document::{Position, Syntax};
 
 use std::fmt;
